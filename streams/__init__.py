@@ -1,0 +1,1 @@
+"""Moves users from a legacy PostgreSQL to cidaas and keeps both equal, without losing one (docs/design.md)."""

@@ -1,0 +1,226 @@
+"""A record of the topic `legacy.identity` becomes a typed value (pure).
+
+Two kinds of records share the topic, and with it the order of one user: row changes that Debezium wrote, and control
+records of our own (`"__sync"` names their kind). Everything here knows JSON and column names, nothing of Kafka clients.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from streams.settings import Source
+
+USERS = "users"
+CREDENTIALS = "credentials"
+
+#: What Debezium writes for a TOASTed value that the update did not touch (M4).
+UNAVAILABLE = "__debezium_unavailable_value"
+
+
+class Unreadable(ValueError):
+    """The record cannot be understood; `str()` says why without showing a value (M7)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowChange:
+    """An insert, update, delete or snapshot read of one legacy row.
+
+    `row` holds the mapped columns as Debezium's JSON has them, None for a delete. `lsn` is None for incremental
+    snapshot reads. `moved_from` is the former user's id of a credential that changed hands (M5).
+    """
+
+    table: str
+    pk: str
+    user_id: str
+    op: str
+    row: dict[str, Any] | None
+    lsn: int | None
+    tx: int | None
+    committed_us: int
+    moved_from: str | None
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A row is gone from this user: a credential that moved away (M5), or a row that a sweep did not find (M9).
+
+    `lsn` orders a move among the row's changes; `applied` makes a sweep's removal void when the user has been
+    touched since it was decided.
+    """
+
+    table: str
+    pk: str
+    epoch: int
+    lsn: int | None
+    applied: tuple[int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAgain:
+    """The user has been read again from the source; clears the set-aside mark with this number or an older one."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """Somebody outside the join found the user's snapshot untrustworthy (for one user, from a command)."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resync:
+    """A person asks that the user is sent again even if nothing changed."""
+
+    who: str
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """From this record on, LSNs belong to the source epoch `number` (M8); `topic` is the topic's birth id (O5)."""
+
+    number: int
+    topic: str
+
+
+Control = Removal | ReadAgain | SetAside | Resync | Epoch
+
+
+def key_text(key: bytes | None) -> str:
+    """Return the user id that a record's key names."""
+    if not key:
+        raise Unreadable("the record has no key")
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        raise Unreadable("the record's key is not UTF-8 text") from None
+
+
+class RowReader:
+    """Reads records for the configured tables; made once per worker because it precomputes the column names."""
+
+    def __init__(self, source: Source) -> None:
+        users, credentials = source.users, source.credentials
+        self._tables: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
+            users.name.rsplit(".", 1)[-1]: (USERS, users.id, users.id, tuple(users.columns)),
+        }
+        self._before = ""
+        if credentials is not None:
+            name = credentials.name.rsplit(".", 1)[-1]
+            self._tables[name] = (CREDENTIALS, credentials.id, credentials.user_id, tuple(credentials.columns))
+            self._before = f"__before_{credentials.user_id}"
+
+    def read(self, key: bytes | None, value: bytes | None) -> RowChange | Control:
+        """Read one record.
+
+        Raises:
+            Unreadable: not JSON, of an unknown table or kind, without its keys, or of another user than its key.
+        """
+        if value is None:
+            raise Unreadable("the record has no value")
+        try:
+            record = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            raise Unreadable("the record is not JSON") from None
+        if not isinstance(record, dict):
+            raise Unreadable("the record is not a JSON object")
+        if "__sync" in record:
+            return _control(record)
+        return self._row(key_text(key), record)
+
+    def _row(self, user_id: str, record: dict[str, Any]) -> RowChange:
+        op = record.get("__op")
+        if op not in ("c", "u", "d", "r"):
+            raise Unreadable("the record has no operation among c, u, d, r")
+        known = self._tables.get(record.get("__source_table", ""))
+        if known is None:
+            raise Unreadable("the record is of a table that pipeline.toml does not name")
+        table, pk_column, user_column, columns = known
+        pk = record.get(pk_column)
+        if pk is None:
+            raise Unreadable(f"the record has no {pk_column}, the key of its row")
+        owner = record.get(user_column)
+        if owner is None or str(owner).rstrip() != user_id.rstrip():
+            raise Unreadable(f"the record's {user_column} is not the user of its key")
+        row, missing = (None, ()) if op == "d" else _columns(record, columns)
+        moved_from = record.get(self._before) if table == CREDENTIALS and op == "u" else None
+        lsn = record.get("__source_lsn")
+        return RowChange(
+            table=table,
+            pk=str(pk),
+            user_id=user_id,
+            op=op,
+            row=row,
+            lsn=None if lsn is None else int(lsn),
+            tx=record.get("__source_txId"),
+            committed_us=int(record.get("__source_ts_us") or 0),
+            moved_from=None if moved_from is None or str(moved_from) == user_id else str(moved_from),
+            missing=missing,
+        )
+
+
+def _columns(record: Mapping[str, Any], columns: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Pick the mapped columns; a column that is absent is *missing*, which is not NULL (M7)."""
+    try:
+        return {name: record[name] for name in columns}, ()
+    except KeyError:
+        present = {name: record[name] for name in columns if name in record}
+        return present, tuple(name for name in columns if name not in record)
+
+
+def _control(record: dict[str, Any]) -> Control:
+    kind = record["__sync"]
+    try:
+        if kind == "epoch":
+            return Epoch(int(record["epoch"]), str(record["topic"]))
+        if kind == "removal":
+            applied = record.get("applied")
+            lsn = record.get("lsn")
+            return Removal(
+                table=str(record["table"]),
+                pk=str(record["pk"]),
+                epoch=int(record["epoch"]),
+                lsn=None if lsn is None else int(lsn),
+                applied=None if applied is None else (int(applied[0]), int(applied[1])),
+            )
+        if kind == "read_again":
+            return ReadAgain(int(record["number"]))
+        if kind == "set_aside":
+            return SetAside(str(record["reason"]))
+        if kind == "resync":
+            return Resync(str(record.get("who", "")))
+    except (KeyError, TypeError, ValueError, IndexError):
+        raise Unreadable(f"the control record {kind!r} lacks a field") from None
+    raise Unreadable("the control record is of an unknown kind")
+
+
+def write_control(control: Control) -> bytes:
+    """Encode a control record for `legacy.identity`; `RowReader.read` is its inverse."""
+    body: dict[str, Any]
+    match control:
+        case Removal():
+            body = {
+                "__sync": "removal",
+                "table": control.table,
+                "pk": control.pk,
+                "epoch": control.epoch,
+                "lsn": control.lsn,
+                "applied": control.applied,
+            }
+        case ReadAgain():
+            body = {"__sync": "read_again", "number": control.number}
+        case SetAside():
+            body = {"__sync": "set_aside", "reason": control.reason}
+        case Resync():
+            body = {"__sync": "resync", "who": control.who}
+        case Epoch():
+            body = {"__sync": "epoch", "epoch": control.number, "topic": control.topic}
+    return orjson.dumps(body)

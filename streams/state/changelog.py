@@ -1,0 +1,256 @@
+"""One partition of one changelog: the only writer's view of it (D1, D4, O3).
+
+Writes are grouped: while one batch is on its way, the next one gathers. A batch counts when the broker has confirmed
+it and value and offset are in the store. The confirmed offset tells whether somebody else wrote in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from streams import ledger, snapshots
+from streams.state import records
+from streams.state.store import RESERVED, Store, Stored
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from aiokafka import AIOKafkaProducer
+    from aiokafka.structs import ConsumerRecord
+
+log = logging.getLogger(__name__)
+
+#: Records in one produce batch; a bigger one would hold the event loop for long when it is encoded.
+_BATCH = 1_000
+
+
+class TableKind(enum.Enum):
+    """The two tables; they differ in what wins when a key was written twice."""
+
+    SNAPSHOTS = "snapshots"
+    LEDGER = "ledger"
+
+
+class LostError(RuntimeError):
+    """Another worker took this partition over while we still wrote to it; only a new start is safe (O3)."""
+
+
+class GapError(RuntimeError):
+    """Records of the changelog that were confirmed are not there to be read."""
+
+
+class TruncatedError(RuntimeError):
+    """The changelog ends before what the local store has read of it: it was truncated or made anew (O5)."""
+
+
+class _Write(NamedTuple):
+    items: list[tuple[bytes, bytes]]
+    done: asyncio.Future[int]
+
+
+def _rank(kind: TableKind, key: bytes, value: bytes) -> tuple[int, ...]:
+    """What orders two records of one key (O3): the highest applied, or the highest (owner, count)."""
+    if key.startswith(RESERVED):
+        return (records.owner_of(value),)
+    if kind is TableKind.SNAPSHOTS:
+        head = snapshots.head(value)
+        return (*head.applied, head.owner)
+    entry = ledger.head(value)
+    return (entry.owner, entry.count)
+
+
+class Changelog:
+    """Writes and reads one partition of a changelog, and keeps the store equal to it."""
+
+    def __init__(
+        self,
+        kind: TableKind,
+        topic: str,
+        partition: int,
+        store: Store,
+        producer: AIOKafkaProducer,
+        consumer: Callable[[], AIOKafkaConsumer],
+    ) -> None:
+        self.kind, self.topic, self.partition, self.store = kind, topic, partition, store
+        self._producer, self._consumer = producer, consumer
+        self._queue: deque[_Write] = deque()
+        self._flusher: asyncio.Task[None] | None = None
+        #: our number: the offset of our take-over record; 0 before.
+        self.owner = 0
+        self._count = 0
+        #: the take-over record of the owner before us, once we own the partition.
+        self.previous: Stored | None = None
+        #: users whose entries or snapshots a thawed former owner overwrote; the partition puts them right (O3).
+        self.on_foreign: Callable[[set[bytes]], None] | None = None
+        self.on_failure: Callable[[BaseException], None] | None = None
+
+    def next_count(self) -> int:
+        """Count the owner's ledger entries: (owner, count) orders them (O3)."""
+        self._count += 1
+        return self._count
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    async def put(self, items: Sequence[tuple[bytes, bytes]]) -> int:
+        """Write values; returns the broker's time (ms) when they are confirmed and in the store (D1).
+
+        Raises:
+            LostError: another worker owns the partition now (O3).
+            KafkaError: the broker did not confirm within the producer's time (D4).
+        """
+        if not items:
+            return 0
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Write(list(items), done))
+        if self._flusher is None or self._flusher.done():
+            self._flusher = asyncio.create_task(self._flush(), name=f"changelog-{self.kind.value}-{self.partition}")
+        # Shielded: a caller that is cancelled must not tear a write whose record is already on its way (D1).
+        return await asyncio.shield(done)
+
+    async def _flush(self) -> None:
+        write: list[_Write] = []
+        try:
+            while self._queue:
+                write = [self._queue.popleft()]
+                size = len(write[0].items)
+                while self._queue and size + len(self._queue[0].items) <= _BATCH:
+                    write.append(self._queue.popleft())
+                    size += len(write[-1].items)
+                time_ms = await self._confirmed([item for one in write for item in one.items])
+                for one in write:
+                    if not one.done.done():
+                        one.done.set_result(time_ms)
+        except BaseException as error:
+            for one in [*write, *self._queue]:
+                if not one.done.done():
+                    one.done.set_exception(error)
+                    one.done.exception()  # whoever waits sees it; nobody waiting is no reason for a warning
+            self._queue.clear()
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            log.error("changelog write failed partition=%d table=%s: %s", self.partition, self.kind.value, error)
+            if self.on_failure is not None:
+                self.on_failure(error)
+
+    async def _confirmed(self, items: list[tuple[bytes, bytes]]) -> int:
+        start, time_ms = 0, 0
+        while start < len(items):
+            sent, base, time_ms = await self._send(items[start:])
+            if base != self.store.next_offset:
+                await self._gap(base)
+            written = items[start : start + sent]
+            self.store.write([(key, Stored(time_ms, value)) for key, value in written], base + sent)
+            start += sent
+        return time_ms
+
+    async def _send(self, items: Sequence[tuple[bytes, bytes]]) -> tuple[int, int, int]:
+        """Send as many items as one batch holds; returns their number, the first offset and the broker's time."""
+        batch = self._producer.create_batch()
+        for key, value in items:
+            if batch.append(key=key, value=value, timestamp=None) is None:
+                break
+        count = batch.record_count()
+        batch.close()
+        future = await self._producer.send_batch(batch, self.topic, partition=self.partition)
+        meta = await future
+        return count, meta.offset, meta.timestamp
+
+    async def _gap(self, end: int) -> None:
+        """Somebody wrote between our last record and `end`: find out who (O3)."""
+        overwritten: set[bytes] = set()
+        async for batch in self._read(self.store.next_offset, end):
+            for record in batch:
+                if record.key == records.OWNER and record.offset != self.owner:
+                    raise LostError(self._lost())
+                owner = records.owner_of(record.value)
+                if owner > self.owner:
+                    raise LostError(self._lost())
+                if owner < self.owner and not record.key.startswith(RESERVED):
+                    overwritten.add(record.key)
+        if overwritten:
+            log.warning(
+                "late writer found partition=%d table=%s users=%d", self.partition, self.kind.value, len(overwritten)
+            )
+            if self.on_foreign is not None:
+                self.on_foreign(overwritten)
+
+    def _lost(self) -> str:
+        return (
+            f"partition {self.partition} of {self.topic} was taken over by another worker; this one stops, "
+            "and a new start is safe"
+        )
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    async def take_over(self, mapping_id: str, worker: str) -> int:
+        """Become the owner: append the take-over record, then read everything before it (O2, O3).
+
+        Returns the broker's time of the take-over (ms).
+        """
+        value = records.pack(0, {"mapping": mapping_id, "worker": worker})
+        _, offset, time_ms = await self._send([(records.OWNER, value)])
+        if self.store.next_offset > offset:
+            raise TruncatedError(
+                f"{self.topic} partition {self.partition} ends at {offset}, but the local state has read up to "
+                f"{self.store.next_offset}: the topic was truncated or made anew"
+            )
+        await self._restore(offset)
+        self.previous = self.store.get(records.OWNER)
+        self.owner = offset
+        self._count = 0
+        own = records.pack(offset, {"mapping": mapping_id, "worker": worker})
+        self.store.write([(records.OWNER, Stored(time_ms, own))], offset + 1)
+        return time_ms
+
+    async def _restore(self, end: int) -> None:
+        """Bring the store up to `end`; of two records of one key the higher ranked one stays (O3)."""
+        async for batch in self._read(self.store.next_offset, end):
+            best: dict[bytes, tuple[tuple[int, ...], Stored]] = {}
+            keys = list({record.key for record in batch})
+            for key, stored in zip(keys, self.store.get_many(keys), strict=True):
+                if stored is not None:
+                    best[key] = (_rank(self.kind, key, stored.value), stored)
+            changed: dict[bytes, Stored] = {}
+            for record in batch:
+                value = record.value
+                if record.key == records.OWNER:  # its number is its offset, which the writer could not know
+                    value = records.pack(record.offset, records.unpack(value)[1])
+                rank = _rank(self.kind, record.key, value)
+                known = best.get(record.key)
+                if known is None or rank >= known[0]:
+                    stored = Stored(record.timestamp, value)
+                    best[record.key] = (rank, stored)
+                    changed[record.key] = stored
+            self.store.write(changed.items(), batch[-1].offset + 1)
+            await asyncio.sleep(0)
+
+    async def _read(self, start: int, end: int) -> AsyncIterator[list[ConsumerRecord]]:
+        """Yield the records from `start` up to, not including, `end`."""
+        if start >= end:
+            return
+        tp = TopicPartition(self.topic, self.partition)
+        consumer = self._consumer()
+        await consumer.start()
+        try:
+            consumer.assign([tp])
+            first = (await consumer.beginning_offsets([tp]))[tp]
+            consumer.seek(tp, max(start, first))
+            while await consumer.position(tp) < end:
+                got = await consumer.getmany(tp, timeout_ms=1_000, max_records=2_000)
+                batch = [record for record in got.get(tp, ()) if record.offset < end]
+                if batch:
+                    yield batch
+        finally:
+            await consumer.stop()
+
+    async def close(self) -> None:
+        """Wait for the write that is on its way, then close the store."""
+        if self._flusher is not None and not self._flusher.done():
+            await asyncio.wait([self._flusher])
+        self.store.close()

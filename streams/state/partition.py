@@ -1,0 +1,204 @@
+"""One owned partition: both tables, who owned it before, and where each of its users stands.
+
+Ownership begins with a take-over record in both changelogs and ends with a settled record, if no call can be on its
+way any more (C5). Delivery may read a partition only between the two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from streams import ledger, snapshots
+from streams.ledger import Situation
+from streams.snapshots import Flag
+from streams.state import records
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Sequence
+
+    from streams.state.changelog import Changelog
+    from streams.state.store import Stored
+
+log = logging.getLogger(__name__)
+
+#: Users looked at before the event loop gets its turn during a scan.
+_SLICE = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOver:
+    """What the take-over found; times are the broker's, in ms (C5)."""
+
+    time_ms: int
+    settled: bool  # the last owner left no call on its way
+    mapping_changed: bool  # the last owner sent under another mapping
+    earlier_unsettled_ms: int | None  # an unsettled take-over before this one
+
+
+class Partition:
+    """The state of one partition in the hands of its owner."""
+
+    def __init__(self, number: int, snaps: Changelog, entries: Changelog, mapping_id: str, settle: float) -> None:
+        self.number, self.snapshots, self.ledger = number, snaps, entries
+        self.mapping_id = mapping_id
+        self._mapping_bytes = bytes.fromhex(mapping_id)
+        self._settle = settle
+        self.owned = asyncio.Event()
+        #: no call starts and no answer counts once the partition is given up (O1).
+        self.closing = False
+        self.take_over_facts: TakeOver | None = None
+        #: source epochs: (first offset, number), ascending (M8).
+        self.epochs: list[tuple[int, int]] = [(0, 1)]
+        self.topic_epoch = 1
+        #: where every user that is *not* in sync stands; the others are known but not listed.
+        self.situations: dict[bytes, Situation] = {}
+        self.counts: Counter[Situation] = Counter()
+        self.known = 0
+        self.gone = 0
+        self.unreadable = 0
+        #: users with no confirmed entry when we took over (C5); emptied when their time is over.
+        self.unconfirmed: set[bytes] = set()
+        self._taken_at = 0.0
+        #: until when calls of ours may still be on their way after an unclear end (C4), monotonic.
+        self.unclear_until = 0.0
+        self.calls = 0
+        self.joined_offset = -1
+        self.last_write = time.monotonic()
+
+    # -- ownership -------------------------------------------------------------------------------------------------
+
+    async def take_over(self, worker: str) -> TakeOver:
+        """Become the owner of both changelogs and learn how the last owner left (O2, O3, C5)."""
+        await self.snapshots.take_over(self.mapping_id, worker)
+        time_ms = await self.ledger.take_over(self.mapping_id, worker)
+        self._taken_at = time.monotonic()
+        settled, mapping_changed = True, False
+        previous = self.ledger.previous
+        if previous is not None:
+            number, body = records.unpack(previous.value)
+            left = self.ledger.store.get(records.SETTLED)
+            settled = left is not None and records.owner_of(left.value) == number
+            mapping_changed = body["mapping"] != self.mapping_id
+        earlier = self.ledger.store.get(records.UNSETTLED)
+        facts = TakeOver(time_ms, settled, mapping_changed, earlier.time_ms if earlier else None)
+        if not settled:
+            await self.ledger.put([(records.UNSETTLED, records.pack(self.ledger.owner, {}))])
+        self._load_reserved()
+        self.take_over_facts = facts
+        return facts
+
+    def _load_reserved(self) -> None:
+        stored = self.snapshots.store.get(records.EPOCHS)
+        if stored is not None:
+            self.epochs = [(first, number) for first, number in records.unpack(stored.value)[1]["epochs"]]
+        self.unreadable = sum(1 for _ in self.snapshots.store.reserved(records.UNREADABLE))
+
+    async def settle(self) -> None:
+        """Leave the settled record, unless a call may still be on its way (C5)."""
+        if self.owned.is_set() and self.calls == 0 and time.monotonic() >= self.unclear_until:
+            await self.ledger.put([(records.SETTLED, records.pack(self.ledger.owner, {}))])
+
+    async def close(self) -> None:
+        """Give the stores back; waits for writes that are on their way."""
+        self.closing = True
+        await self.snapshots.close()
+        await self.ledger.close()
+
+    def epoch_of(self, offset: int) -> int:
+        """The source epoch of a record, found by its own offset (M8)."""
+        number = self.epochs[0][1]
+        for first, epoch in self.epochs:
+            if first > offset:
+                break
+            number = epoch
+        return number
+
+    # -- when may this user leave (C5) -----------------------------------------------------------------------------
+
+    def not_before(self, key: bytes, changed_ms: int) -> float:
+        """Monotonic time before which nothing may be sent for this user; 0 when it may go at once (C5).
+
+        A lost request of a dead worker can carry only what was current when it was sent, so a version that is older
+        than `settle` cannot be overtaken any more.
+        """
+        facts = self.take_over_facts
+        if facts is None:
+            return 0.0
+        until = 0.0
+        if not facts.settled and key in self.unconfirmed:
+            young = changed_ms > facts.time_ms - self._settle * 1000
+            if young or facts.mapping_changed:
+                until = self._taken_at + self._settle
+        if facts.earlier_unsettled_ms is not None:
+            until = max(until, self._taken_at + self._settle - (facts.time_ms - facts.earlier_unsettled_ms) / 1000)
+        if self.unconfirmed and time.monotonic() >= self._taken_at + self._settle:
+            self.unconfirmed.clear()
+        return until if until > time.monotonic() else 0.0
+
+    # -- reading both tables ---------------------------------------------------------------------------------------
+
+    def read(self, keys: Sequence[bytes]) -> list[tuple[Stored | None, Stored | None]]:
+        """Return (snapshot, ledger entry) of each key, as they are in the store (D1)."""
+        return list(zip(self.snapshots.store.get_many(keys), self.ledger.store.get_many(keys), strict=True))
+
+    def situation(self, snap: Stored | None, entry: Stored | None) -> Situation | None:
+        """Where a user stands; None for one whom nobody has seen."""
+        if snap is None:
+            return None
+        return ledger.situation(
+            snapshots.head(snap.value), None if entry is None else ledger.head(entry.value), self._mapping_bytes
+        )
+
+    def moved(self, key: bytes, situation: Situation | None) -> None:
+        """Note where a user stands now."""
+        before = self.situations.get(key)
+        if before is not None:
+            self.counts[before] -= 1
+        if situation is None or situation is Situation.IN_SYNC:
+            self.situations.pop(key, None)
+            return
+        self.situations[key] = situation
+        self.counts[situation] += 1
+
+    async def scan(self) -> AsyncIterator[list[tuple[bytes, Situation, int]]]:
+        """Find every user that is not in sync, in slices of (key, situation, time of the snapshot in ms).
+
+        Both stores are read in key order side by side; nothing is decoded but the headers.
+        """
+        self.situations.clear()
+        self.counts.clear()
+        self.known = self.gone = 0
+        self.unconfirmed = set()
+        remember = self.take_over_facts is not None and not self.take_over_facts.settled
+        entries = self.ledger.store.items()
+        entry_key, entry = next(entries, (None, None))
+        found: list[tuple[bytes, Situation, int]] = []
+        for seen, (key, snap) in enumerate(self.snapshots.store.items(), 1):
+            while entry_key is not None and entry_key < key:
+                entry_key, entry = next(entries, (None, None))
+            mine = entry if entry_key == key else None
+            self.known += 1
+            if snapshots.head(snap.value).flags & Flag.GONE:
+                self.gone += 1
+            situation = self.situation(snap, mine)
+            if situation is not None and situation is not Situation.IN_SYNC:
+                self.moved(key, situation)
+                found.append((key, situation, snap.time_ms))
+                if remember:
+                    self.unconfirmed.add(key)
+            if seen % _SLICE == 0:
+                yield found
+                found = []
+                await asyncio.sleep(0)
+        yield found
+
+    def orphans(self) -> Iterable[bytes]:
+        """Users of whom the ledger knows but `snapshots` does not: their snapshots are lost (O4)."""
+        for key in self.ledger.store:
+            if self.snapshots.store.get(key) is None:
+                yield key
