@@ -1,0 +1,45 @@
+"""The one configuration file, `pipeline.toml`, and the environment, validated: `load()` gives `Settings`."""
+
+from .errors import ConfigError
+from .load import load
+from .model import (
+    MAPPING_CODE,
+    Brake,
+    Cidaas,
+    CredentialsTable,
+    Delivery,
+    FieldRule,
+    Kafka,
+    Mapping,
+    PasswordColumns,
+    PasswordRule,
+    SelectRule,
+    Settings,
+    Source,
+    StatusRule,
+    Topics,
+    UsersTable,
+)
+from .secret import Secret
+
+__all__ = [
+    "MAPPING_CODE",
+    "Brake",
+    "Cidaas",
+    "ConfigError",
+    "CredentialsTable",
+    "Delivery",
+    "FieldRule",
+    "Kafka",
+    "Mapping",
+    "PasswordColumns",
+    "PasswordRule",
+    "Secret",
+    "SelectRule",
+    "Settings",
+    "Source",
+    "StatusRule",
+    "Topics",
+    "UsersTable",
+    "load",
+]

@@ -1,0 +1,161 @@
+"""The environment variables: what differs by place or is secret. A problem never quotes a value."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlsplit
+
+from .model import Kafka
+from .secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .section import Problems, Section
+
+_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+_SASL_REMEDY = "Secrets stand in the environment, never in this file: set KAFKA_SASL_PASSWORD and take the key out."
+
+
+class Environment:
+    """The variables that were set; an empty one counts as not set."""
+
+    def __init__(self, env: Mapping[str, str], problems: Problems) -> None:
+        self._env, self._problems = env, problems
+
+    def text(self, name: str) -> str | None:
+        """Return the variable without surrounding blanks, None if it is not set."""
+        return self._env.get(name, "").strip() or None
+
+    def secret(self, name: str) -> Secret | None:
+        """Return the variable as it is, hidden; blanks may belong to a password."""
+        value = self._env.get(name)
+        return Secret(value) if value else None
+
+    def choice(self, name: str, choices: tuple[str, ...]) -> str | None:
+        """Return the variable if it is one of the choices."""
+        value = self.text(name)
+        if value is None or value in choices:
+            return value
+        self._problems.add_variable(name, "has a value that is not known", f"Use one of {', '.join(choices)}.")
+        return None
+
+    def postgres(self, name: str) -> Secret | None:
+        """Return a PostgreSQL address."""
+        value = self.text(name)
+        if value is None:
+            return None
+        parts = _split(value)
+        if parts is None or parts.scheme not in ("postgres", "postgresql") or not parts.path.strip("/"):
+            remedy = "Write postgresql://USER:PASSWORD@HOST:5432/DATABASE (percent-encode special characters)."
+            self._problems.add_variable(name, "is no PostgreSQL address with a database", remedy)
+        return Secret(value)
+
+    def base_url(self, section: Section) -> str | None:
+        """Return the tenant's address without a slash at its end."""
+        configured = section.text("base_url")
+        value = self.text("CIDAAS_BASE_URL") or configured
+        return value and self._web(value, "CIDAAS_BASE_URL", "https://accounts.example.com")
+
+    def connect_url(self, section: Section) -> str:
+        """Return Kafka Connect's address without a slash at its end."""
+        configured = section.text("url", "http://127.0.0.1:8083")
+        section.close()
+        return self._web(self.text("CONNECT_URL") or configured or "", "CONNECT_URL", "http://127.0.0.1:8083")
+
+    def _web(self, value: str, name: str, example: str) -> str:
+        parts = _split(value)
+        if (
+            parts is None
+            or parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.query
+            or parts.fragment
+        ):
+            self._problems.add_variable(name, "is no address of a web server", f"Write it like {example}.")
+        elif parts.username or parts.password:
+            self._problems.add_variable(name, "carries a user or password", f"Write it without: {example}.")
+        elif name == "CIDAAS_BASE_URL" and parts.scheme == "http" and not _near(parts.hostname):
+            self._problems.add_variable(name, "would send passwords' hashes unencrypted", "Use https://.")
+        return value.rstrip("/")
+
+    def only(self, section: Section) -> tuple[str, ...] | int | None:
+        """Return who may leave: ids (`42,43`), the first N (`first:50`, in the file a number), or None for all."""
+        configured, value = section.get("only"), self.text("DELIVERY_ONLY")
+        if value is not None:
+            if not value.startswith("first:"):
+                return tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+            number = value.removeprefix("first:").strip()
+            if number.isascii() and number.isdigit() and int(number) > 0:
+                return int(number)
+            self._problems.add_variable(
+                "DELIVERY_ONLY", "has no number after first:", "Write first:50, or ids as 42,43."
+            )
+            return ()
+        if configured is None or (isinstance(configured, int) and not isinstance(configured, bool) and configured > 0):
+            return configured
+        if isinstance(configured, list) and all(type(item) in (int, str) for item in configured):
+            return tuple(dict.fromkeys(str(item) for item in configured))
+        section.wrong(
+            "only", "is neither a list of ids nor a number", 'Write only = ["42"], only = 50, or leave it out.'
+        )
+        return ()
+
+    def kafka(self, section: Section) -> Kafka:
+        """Return how to reach the brokers."""
+        servers = section.text("bootstrap_servers", "127.0.0.1:9092")
+        protocol = section.text("security_protocol", "PLAINTEXT", _PROTOCOLS)
+        mechanism = section.text("sasl_mechanism", None, _MECHANISMS)
+        username, ca_file = section.text("sasl_username"), section.text("ca_file")
+        section.close({"sasl_password": _SASL_REMEDY})
+        kafka = Kafka(
+            bootstrap_servers=self.text("KAFKA_BOOTSTRAP_SERVERS") or servers or "",
+            security_protocol=self.choice("KAFKA_SECURITY_PROTOCOL", _PROTOCOLS) or protocol or "PLAINTEXT",
+            sasl_mechanism=self.choice("KAFKA_SASL_MECHANISM", _MECHANISMS) or mechanism,
+            sasl_username=self.text("KAFKA_SASL_USERNAME") or username,
+            sasl_password=self.secret("KAFKA_SASL_PASSWORD"),
+            ca_file=self.text("KAFKA_CA_FILE") or ca_file,
+        )
+        self._check_sasl(kafka)
+        if not all(_is_broker(server.strip()) for server in kafka.bootstrap_servers.split(",")):
+            self._problems.add_variable(
+                "KAFKA_BOOTSTRAP_SERVERS", "is no list of HOST:PORT", "Write it like kafka1:9092,kafka2:9092."
+            )
+        return kafka
+
+    def _check_sasl(self, kafka: Kafka) -> None:
+        if not kafka.security_protocol.startswith("SASL"):
+            return
+        given = {
+            "KAFKA_SASL_MECHANISM": kafka.sasl_mechanism,
+            "KAFKA_SASL_USERNAME": kafka.sasl_username,
+            "KAFKA_SASL_PASSWORD": kafka.sasl_password,
+        }
+        for name, value in given.items():
+            if value is None:
+                self._problems.add_variable(name, f"is not set and {kafka.security_protocol} needs it", "Set it.")
+
+
+def _split(value: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
+
+
+def _is_broker(server: str) -> bool:
+    host, colon, port = server.rpartition(":")
+    return bool(host and colon and port.isascii() and port.isdigit() and 0 < int(port) < 65536)
+
+
+def _near(host: str) -> bool:
+    """Tell whether a host is this machine or on a private network, where the demo's stand-in lives."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost" or "." not in host
+    return address.is_loopback or address.is_private

@@ -1,0 +1,199 @@
+"""Reading `pipeline.toml` and the environment into Settings; the environment wins."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from .environment import Environment
+from .errors import ConfigError
+from .model import Brake, Cidaas, Delivery, Mapping, Settings, Source, Topics, mapping_id
+from .rules import read_mapping
+from .section import Problems, Section
+from .tables import read_credentials, read_users
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping as AbstractMapping
+
+_REMEDY = "Secrets stand in the environment, never in this file: set {} and take the key out."
+
+
+def load(path: Path | None = None, env: AbstractMapping[str, str] = os.environ) -> Settings:
+    """Return the checked settings of `path`, or of PIPELINE_CONFIG, or of `pipeline.toml` in the working folder.
+
+    Raises ConfigError with every problem found. Missing secrets are none: see `Settings.require`.
+    """
+    path = path or Path(env.get("PIPELINE_CONFIG") or "pipeline.toml")
+    problems = Problems(path.name)
+    root = Section(_parse(path), "", problems)
+    settings = _settings(root, Environment(env, problems), path)
+    root.close()
+    if problems.lines:
+        raise ConfigError(problems.lines)
+    return settings
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        remedy = "Run the command in the project's folder, or set PIPELINE_CONFIG to the file."
+        raise ConfigError([f"{path.name}: there is no such file. {remedy}"]) from None
+    except OSError as error:
+        raise ConfigError([f"{path.name}: cannot be read ({error.strerror}). Check its permissions."]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([f"{path.name}: is not UTF-8 text. Save it as UTF-8."]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([f"{path.name}: is not valid TOML: {error}. Correct that line."]) from None
+
+
+def _settings(root: Section, env: Environment, path: Path) -> Settings:
+    pipeline = root.table("pipeline")
+    app_id = _topic_name(pipeline, "app_id", "cidaas-sync")
+    partitions = pipeline.integer("partitions", 12, 1, 1000)
+    replication_factor = pipeline.integer("replication_factor", 1, 1, 32)
+    pipeline.close()
+    mapping = read_mapping(root.table("mapping"))
+    source = _source(root, mapping, env)
+    cidaas = _cidaas(root.table("cidaas"), env)
+    return Settings(
+        path=path,
+        app_id=app_id,
+        partitions=partitions,
+        replication_factor=replication_factor,
+        source=source,
+        topics=Topics.of(source.prefix, app_id),
+        kafka=env.kafka(root.table("kafka")),
+        connect_url=env.connect_url(root.table("connect")),
+        cidaas=cidaas,
+        delivery=_delivery(root.table("delivery"), env),
+        brake=_brake(root.table("brake")),
+        mapping=replace(mapping, id=_mapping_id(mapping, source, cidaas)),
+    )
+
+
+def _source(root: Section, mapping: Mapping, env: Environment) -> Source:
+    tables = root.table("tables")
+    users, credentials = read_users(tables, mapping), read_credentials(tables)
+    tables.close()
+    if credentials is not None and users.name and users.name == credentials.name:
+        tables.wrong("credentials", "is the same table as users", "Leave it out and write [tables.users.password].")
+    section = root.table("source")
+    source = Source(
+        prefix=_topic_name(section, "prefix", "legacy"),
+        name=section.column("name") or "cidaas_sync",
+        heartbeat_ms=section.integer("heartbeat_ms", 1000, 100, 60_000),
+        users=users,
+        credentials=credentials,
+        url=env.postgres("LEGACY_DATABASE_URL"),
+        admin_url=env.postgres("LEGACY_ADMIN_URL"),
+        role=section.column("role") or "cdc_debezium",
+        role_password=env.secret("CDC_DEBEZIUM_PASSWORD"),
+        read_role=section.column("read_role") or "cidaas_sync_read",
+    )
+    if source.name != source.name.lower():  # PostgreSQL: slot names are lower-case letters, digits and _
+        section.wrong(
+            "name", f"is {source.name!r}", "It names a replication slot: lower-case letters, digits and _ only."
+        )
+    section.close({"url": _REMEDY.format("LEGACY_DATABASE_URL"), "password": _REMEDY.format("CDC_DEBEZIUM_PASSWORD")})
+    return source
+
+
+def _cidaas(section: Section, env: Environment) -> Cidaas:
+    scim = section.text("delete", "purge", ("purge", "scim")) == "scim"
+    cidaas = Cidaas(
+        base_url=env.base_url(section),
+        client_id=env.text("CIDAAS_CLIENT_ID") or section.text("client_id"),
+        client_secret=env.secret("CIDAAS_CLIENT_SECRET"),
+        sub="id" if section.text("sub", "uuid5", ("uuid5", "id")) == "id" else "uuid5",
+        sub_namespace=_namespace(section),
+        delete="scim" if scim else "purge",
+        no_event=section.flag("no_event", False),
+        timeout=section.number("timeout", 10.0, 0.1, 120.0),
+        upsert_scopes=section.texts("upsert_scopes", ("cidaas:bulk_user_create",)),
+        delete_scopes=section.texts("delete_scopes", ("SCIM_WRITE",) if scim else ("cidaas:users_delete",)),
+        read_scopes=section.texts("read_scopes", ("cidaas:users_read",)),
+    )
+    section.get("client_id")
+    section.close({"client_secret": _REMEDY.format("CIDAAS_CLIENT_SECRET")})
+    return cidaas
+
+
+def _namespace(section: Section) -> UUID:
+    remedy = "Make one once (python3 -c 'import uuid; print(uuid.uuid4())') and never change it: it names every user."
+    text = section.needed("sub_namespace", remedy)
+    try:
+        return UUID(text)
+    except ValueError:
+        if text:
+            section.wrong("sub_namespace", "is no UUID", remedy)
+        return UUID(int=0)
+
+
+def _delivery(section: Section, env: Environment) -> Delivery:
+    start = env.choice("DELIVERY_START", ("paused", "running")) or section.text(
+        "start", "paused", ("paused", "running")
+    )
+    delivery = Delivery(
+        start="running" if start == "running" else "paused",
+        only=env.only(section),
+        window=section.integer("window", 50, 1, 50),  # facts/cidaas-api.md §1.6: 50 suits every version
+        quiet=section.number("quiet", 0.020, 0.0, 10.0),
+        max_wait=section.number("max_wait", 0.250, 0.0, 60.0),
+        concurrency=section.integer("concurrency", 8, 1, 64),
+        max_retry_wait=section.number("max_retry_wait", 60.0, 1.0, 3600.0),
+        temporary_email=section.text("temporary_email"),
+    )
+    section.get("start")
+    address = delivery.temporary_email
+    if address is not None and ("{id}" not in address or address.count("@") != 1):
+        section.wrong(
+            "temporary_email", "is no address with {id} in it", 'Write one like "swap+{id}@your-domain.example".'
+        )
+    section.close()
+    return delivery
+
+
+def _brake(section: Section) -> Brake:
+    brake = Brake(
+        floor=section.integer("floor", 20, 0, 1_000_000),
+        ceiling=section.integer("ceiling", 500, 0, 1_000_000),
+        share=section.number("share", 0.05, 0.0, 1.0),
+        window=section.number("window", 600.0, 1.0, 86_400.0),
+    )
+    if brake.ceiling < brake.floor:
+        section.wrong("ceiling", "is below floor", "Make it at least as large as floor.")
+    section.close()
+    return brake
+
+
+def _topic_name(section: Section, key: str, default: str) -> str:
+    value = section.text(key, default) or default
+    if (
+        len(value) > 100
+        or not value.isascii()
+        or not value.replace("-", "").replace("_", "").replace(".", "").isalnum()
+    ):
+        section.wrong(
+            key, f"is {value[:60]!r}, which cannot begin a topic's name", "Use letters, digits, . _ and - only."
+        )
+        return default
+    return value
+
+
+def _mapping_id(mapping: Mapping, source: Source, cidaas: Cidaas) -> str:
+    """Hash all that decides how a row becomes an entity; a table's own name does not."""
+    credentials = source.credentials and replace(source.credentials, name="")
+    return mapping_id(
+        {
+            "mapping": mapping,
+            "users": [source.users.id, source.users.password],
+            "credentials": credentials,
+            "sub": [cidaas.sub, str(cidaas.sub_namespace)],
+            "no_event": cidaas.no_event,
+        }
+    )

@@ -1,0 +1,290 @@
+"""The configuration as data: what `pipeline.toml` and the environment say, checked and frozen."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import orjson
+
+from .errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping as AbstractMapping
+    from pathlib import Path
+    from uuid import UUID
+
+    from .secret import Secret
+
+MAPPING_CODE = 1
+"""Number of the mapping's code: raise it with every change of streams/mapping.py, values.py, phones.py or
+passwords.py that makes another entity of the same row. It is part of the mapping id, and a new mapping id
+makes all users pending once (design: *entity*, C2). It stands here because the settings come before the mapping."""
+
+Kind = Literal["text", "phone", "boolean", "number", "date", "timestamp"]
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordColumns:
+    """Where a password is found in a row: hash, its algorithm (a column or one for all), salt and parameters."""
+
+    secret: str
+    algorithm: str | None
+    algorithm_constant: str | None
+    salt: str | None
+    params: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class UsersTable:
+    """The legacy table with one row a user. `lazy` columns make no new version by themselves."""
+
+    name: str
+    id: str
+    columns: tuple[str, ...]
+    lazy: frozenset[str]
+    password: PasswordColumns | None
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialsTable:
+    """The legacy table with passwords and second factors, many rows a user. Without `kind` all are passwords."""
+
+    name: str
+    id: str
+    user_id: str
+    kind: str | None
+    password_kind: str
+    totp_kind: str | None
+    algorithm: str | None
+    algorithm_constant: str | None
+    secret: str
+    salt: str | None
+    params: str | None
+    created: str | None
+    updated: str | None
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The legacy database and the connector that reads it."""
+
+    prefix: str
+    name: str
+    heartbeat_ms: int
+    users: UsersTable
+    credentials: CredentialsTable | None
+    url: Secret | None
+    admin_url: Secret | None
+    role: str
+    role_password: Secret | None
+    read_role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The names of all topics; they follow from the prefix and the app id and are not set one by one."""
+
+    identity: str
+    signals: str
+    notifications: str
+    message: str
+    heartbeat: str
+    control: str
+    snapshots: str
+    ledger: str
+    connect_configs: str
+    connect_offsets: str
+    connect_status: str
+
+    @classmethod
+    def of(cls, prefix: str, app_id: str) -> Topics:
+        """Name the topics of the connector `prefix` and the app `app_id` (`rehearse` has an app id of its own: O5)."""
+        return cls(
+            identity=f"{prefix}.identity",
+            signals=f"{prefix}.signals",
+            notifications=f"{prefix}.notifications",
+            message=f"{prefix}.message",
+            heartbeat=f"__debezium-heartbeat.{prefix}",
+            control=f"{app_id}-control",
+            snapshots=f"{app_id}-snapshots-changelog",
+            ledger=f"{app_id}-ledger-changelog",
+            connect_configs=f"{app_id}-connect-configs",
+            connect_offsets=f"{app_id}-connect-offsets",
+            connect_status=f"{app_id}-connect-status",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Kafka:
+    """How to reach the brokers."""
+
+    bootstrap_servers: str
+    security_protocol: str
+    sasl_mechanism: str | None
+    sasl_username: str | None
+    sasl_password: Secret | None
+    ca_file: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cidaas:
+    """The tenant, how users are named there (`sub`), and how calls are made. `timeout` is in seconds."""
+
+    base_url: str | None
+    client_id: str | None
+    client_secret: Secret | None
+    sub: Literal["uuid5", "id"]
+    sub_namespace: UUID
+    delete: Literal["purge", "scim"]
+    no_event: bool
+    timeout: float
+    upsert_scopes: tuple[str, ...]
+    delete_scopes: tuple[str, ...]
+    read_scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """When users leave and how many at a time. Times are in seconds; `only` is ids, the first N, or everybody."""
+
+    start: Literal["paused", "running"]
+    only: tuple[str, ...] | int | None
+    window: int
+    quiet: float
+    max_wait: float
+    concurrency: int
+    max_retry_wait: float
+    temporary_email: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Brake:
+    """When deletes wait for a person: more than max(floor, min(ceiling, share x users)) in `window` seconds."""
+
+    floor: int
+    ceiling: int
+    share: float
+    window: float
+
+
+@dataclass(frozen=True, slots=True)
+class FieldRule:
+    """One column that becomes one cidaas field; `values` translates its values (others are left out)."""
+
+    target: str
+    column: str
+    kind: Kind
+    values: AbstractMapping[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRule:
+    """What a row's status means. `other` is the userStatus of every value that is not listed."""
+
+    column: str | None
+    values: AbstractMapping[str, str]
+    deleted: frozenset[str]
+    deleted_when_set: str | None
+    other: str
+
+
+@dataclass(frozen=True, slots=True)
+class SelectRule:
+    """Which users belong to the migration at all. `on_leave`: keep or delete who no longer does (M9)."""
+
+    column: str
+    values: frozenset[str]
+    on_leave: Literal["keep", "delete"]
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordRule:
+    """Legacy names of hash algorithms -> a built-in one or a CUSTOM_ id; `bcrypt_prefix` rewrites $2a$ and $2y$."""
+
+    algorithms: AbstractMapping[str, str]
+    bcrypt_prefix: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """Which column becomes what at cidaas. `id` names this mapping together with the number of its code."""
+
+    fields: tuple[FieldRule, ...]
+    address: tuple[FieldRule, ...]
+    custom_fields: tuple[FieldRule, ...]
+    status: StatusRule
+    select: SelectRule | None
+    passwords: PasswordRule
+    mfa_enabled: bool
+    phone_region: str | None
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that is configured, checked. Equal settings make equal entities."""
+
+    path: Path
+    app_id: str
+    partitions: int
+    replication_factor: int
+    source: Source
+    topics: Topics
+    kafka: Kafka
+    connect_url: str
+    cidaas: Cidaas
+    delivery: Delivery
+    brake: Brake
+    mapping: Mapping
+
+    def require(self, *variables: str) -> tuple[str, ...]:
+        """Return the values of these environment variables, in this order.
+
+        Secrets are demanded where they are needed and not before: `cdc sql` works without a tenant.
+        Raises ConfigError that names every missing one and what it is for.
+        """
+        have = self._values()
+        missing = [name for name in variables if have[name] is None]
+        if missing:
+            raise ConfigError(f"{name}: is not set. Set it to {VARIABLES[name]}." for name in missing)
+        return tuple(value if isinstance(value, str) else value.reveal() for name in variables if (value := have[name]))
+
+    def _values(self) -> dict[str, str | Secret | None]:
+        return {
+            "LEGACY_DATABASE_URL": self.source.url,
+            "LEGACY_ADMIN_URL": self.source.admin_url,
+            "CDC_DEBEZIUM_PASSWORD": self.source.role_password,
+            "CIDAAS_BASE_URL": self.cidaas.base_url,
+            "CIDAAS_CLIENT_ID": self.cidaas.client_id,
+            "CIDAAS_CLIENT_SECRET": self.cidaas.client_secret,
+        }
+
+
+VARIABLES = {
+    "LEGACY_DATABASE_URL": "the legacy database's address for the read-only role, postgresql://USER:PASSWORD@HOST:5432/NAME",
+    "LEGACY_ADMIN_URL": "the legacy database's address for the role that may make publications and roles",
+    "CDC_DEBEZIUM_PASSWORD": "the password of the role that the connector logs in with",
+    "CIDAAS_BASE_URL": "the tenant's address, https://accounts.example.com (or cidaas.base_url in the file)",
+    "CIDAAS_CLIENT_ID": "the client id of the tenant's NON_INTERACTIVE app",
+    "CIDAAS_CLIENT_SECRET": "the client secret of that app",
+}
+
+
+def plain(value: Any) -> Any:
+    """Turn a rule into JSON values with one fixed form (sets sorted), for hashing and for reports."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, frozenset):
+        return sorted(value)
+    if isinstance(value, (tuple, list)):
+        return [plain(item) for item in value]
+    return value
+
+
+def mapping_id(parts: AbstractMapping[str, Any]) -> str:
+    """Return 16 hex digits that change when the configuration or the code of the mapping changes."""
+    told = {"code": MAPPING_CODE, **{key: plain(part) for key, part in parts.items()}}
+    return hashlib.sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]

@@ -1,0 +1,143 @@
+"""`[mapping]`: which column becomes which cidaas field, and what status values and hash algorithms mean."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from .model import FieldRule, Kind, Mapping, PasswordRule, SelectRule, StatusRule
+from .section import meant
+
+if TYPE_CHECKING:
+    from .section import Section
+
+# facts/cidaas-api.md §1.1: fields of the flat shape. The two *_verified ones are not in the documented bulk
+# schema, so the default mapping leaves them out.
+FIELDS: dict[str, Kind] = {
+    **dict.fromkeys(("email", "username", "given_name", "family_name", "middle_name", "nickname"), "text"),
+    **dict.fromkeys(("gender", "locale", "profile", "picture", "website", "zoneinfo"), "text"),
+    "user_status_reason": "text",
+    "mobile_number": "phone",
+    "phone_number": "phone",
+    "birthdate": "date",
+    "createdTime": "timestamp",
+    "lastLoggedInTime": "timestamp",
+    "email_verified": "boolean",
+    "mobile_number_verified": "boolean",
+}
+ADDRESS: dict[str, Kind] = dict.fromkeys(
+    ("formatted", "street_address", "locality", "region", "postal_code", "country"), "text"
+)
+KINDS: tuple[Kind, ...] = ("text", "boolean", "number", "date", "timestamp", "phone")
+STATUSES = ("VERIFIED", "PENDING", "DECLINED", "LOCKED")
+ALGORITHMS = ("bcrypt", "sha1", "sha256", "pbkdf2", "argon2id", "argon2i", "argon2d")
+_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*", re.ASCII)
+
+
+def read_mapping(section: Section) -> Mapping:
+    """Read `[mapping]`; the mapping's id is put in later, when the tables are known too."""
+    fields = _rules(section.table("fields"), FIELDS)
+    if not {"email", "username", "mobile_number"} & {rule.target for rule in fields}:
+        section.wrong("fields", "has no identifier", "Map at least one of email, username or mobile_number.")
+    mapping = Mapping(
+        fields=fields,
+        address=_rules(section.table("address"), ADDRESS),
+        custom_fields=_rules(section.table("custom_fields"), None),
+        status=_status(section.section("status")),
+        select=_select(section.section("select")),
+        passwords=_passwords(section.table("passwords")),
+        mfa_enabled=section.flag("mfa_enabled", False),
+        phone_region=_region(section),
+        id="",
+    )
+    section.close()
+    return mapping
+
+
+def _rules(section: Section, known: dict[str, Kind] | None) -> tuple[FieldRule, ...]:
+    """Read `target = "column"` or `target = { column = "...", type = "...", values = {...} }` for each target."""
+    rules = []
+    for target in section.data:
+        value = section.get(target)
+        if known is not None and target not in known:
+            section.wrong(target, "is no field of cidaas", f"Known ones are {', '.join(known)}{meant(target, known)}.")
+        elif known is None and not _KEY.fullmatch(target):
+            section.wrong(target, "is no key of a custom field", "Use letters, digits, _ and - only.")
+        elif rule := _rule(section, target, value, known[target] if known else "text"):
+            rules.append(rule)
+    return tuple(rules)
+
+
+def _rule(section: Section, target: str, value: Any, kind: Kind) -> FieldRule | None:
+    if isinstance(value, str):
+        return FieldRule(target, value, kind, None) if section.identifier(target, value) else None
+    detail = section.section(target)
+    if detail is None:
+        return None
+    column = detail.needed_column("column", 'Name the column: column = "...".')
+    chosen = detail.text("type", kind, KINDS)
+    values = detail.text_map("values") if "values" in detail.data else None
+    detail.get("values")
+    detail.close()
+    kind = next((one for one in KINDS if one == chosen), kind)
+    return FieldRule(target, column, kind, values) if column else None
+
+
+def _status(section: Section | None) -> StatusRule:
+    if section is None:
+        return StatusRule(None, {}, frozenset(), None, "VERIFIED")
+    column, deleted_when_set = section.column("column"), section.column("deleted_when_set")
+    values = section.text_map("values")
+    deleted = frozenset(section.texts("deleted"))
+    other = section.text("other", "LOCKED" if column else "VERIFIED", STATUSES) or "LOCKED"
+    for key, status in values.items():
+        if status not in STATUSES:
+            section.wrong(
+                f"values.{key}",
+                f"is {status!r}",
+                f"Use one of {', '.join(STATUSES)}; deleted ones go into the list deleted.",
+            )
+        if key in deleted:
+            section.wrong(f"values.{key}", "is also in the list deleted", "Decide for one of them.")
+    if not column and (values or deleted):
+        section.wrong("column", "is missing", 'Name the status column: column = "status".')
+    section.close()
+    return StatusRule(column, values, deleted, deleted_when_set, other)
+
+
+def _select(section: Section | None) -> SelectRule | None:
+    if section is None:
+        return None
+    column = section.needed_column("column", "Name the column that tells which users are migrated.")
+    values = frozenset(section.texts("values"))
+    if not values:
+        section.wrong("values", "is missing or empty", 'List the values that are migrated: values = ["..."].')
+    on_leave = section.text("on_leave", "keep", ("keep", "delete"))
+    section.close()
+    return SelectRule(column, values, "delete" if on_leave == "delete" else "keep")
+
+
+def _passwords(section: Section) -> PasswordRule:
+    algorithms = section.text_map("algorithms")
+    for name, target in algorithms.items():
+        if target not in ALGORITHMS and not target.startswith(("CUSTOM", "HMAC")):
+            section.wrong(
+                f"algorithms.{name}",
+                f"is {target!r}",
+                f"Use one of {', '.join(ALGORITHMS)}, or a CUSTOM id of your tenant{meant(target, ALGORITHMS)}.",
+            )
+    prefix = section.text("bcrypt_prefix", "keep", ("keep", "$2a$", "$2b$", "$2y$"))
+    section.close()
+    return PasswordRule(
+        {name.casefold(): target for name, target in algorithms.items()}, None if prefix == "keep" else prefix
+    )
+
+
+def _region(section: Section) -> str | None:
+    region = section.text("phone_region")
+    if region is not None and not re.fullmatch(r"[A-Z]{2}", region):
+        section.wrong(
+            "phone_region", f"is {region!r}", 'Write the two letters of a country, such as "DE", or leave it out.'
+        )
+        return None
+    return region

@@ -1,0 +1,185 @@
+"""Reading one table of `pipeline.toml`: typed, with every problem collected instead of raised."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
+
+
+class Problems:
+    """The list of everything that is wrong so far."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.lines: list[str] = []
+
+    def add(self, where: str, what: str, remedy: str) -> None:
+        """Note one problem as one line: file, key, what is wrong, what to do."""
+        self.lines.append(f"{self.file}: {where}: {what}. {remedy}")
+
+    def add_variable(self, name: str, what: str, remedy: str) -> None:
+        """Note a problem with an environment variable; its value is never quoted."""
+        self.lines.append(f"{name}: {what}. {remedy}")
+
+
+class Section:
+    """One table of the file. Each reading method names a key; `close` complains about the keys nobody named."""
+
+    def __init__(self, data: Mapping[str, Any], name: str, problems: Problems) -> None:
+        self.data, self.name, self.problems = data, name, problems
+        self._known: list[str] = []
+
+    def where(self, key: str) -> str:
+        """Return how a person finds the key in the file."""
+        return f"[{self.name}] {key}" if self.name else f"[{key}]"
+
+    def wrong(self, key: str, what: str, remedy: str) -> None:
+        """Note a problem with this key."""
+        self.problems.add(self.where(key), what, remedy)
+
+    def get(self, key: str) -> Any:
+        """Return the raw value, None if the key is not there."""
+        self._known.append(key)
+        return self.data.get(key)
+
+    def section(self, key: str) -> Section | None:
+        """Return a table inside this one, None if it is left out."""
+        value = self.get(key)
+        name = f"{self.name}.{key}" if self.name else key
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            self.wrong(key, f"is {_shown(value)} and must be a table", f"Write it as [{name}] with its keys below.")
+            return None
+        return Section(value, name, self.problems)
+
+    def table(self, key: str) -> Section:
+        """Return a table inside this one, an empty one if it is left out."""
+        return self.section(key) or Section({}, f"{self.name}.{key}" if self.name else key, self.problems)
+
+    def text(self, key: str, default: str | None = None, choices: Iterable[str] = ()) -> str | None:
+        """Return a text that is not blank, or the default."""
+        value = self.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, str) or not value.strip():
+            self.wrong(key, f"is {_shown(value)} and must be a text", f'Write {key} = "..." or leave the key out.')
+            return default
+        allowed = tuple(choices)
+        if allowed and value not in allowed:
+            self.wrong(key, f"is {_shown(value)}", f"Use one of {', '.join(allowed)}{meant(value, allowed)}.")
+            return default
+        return value
+
+    def needed(self, key: str, remedy: str) -> str:
+        """Return a text that must be there; an empty one after a problem."""
+        if key not in self.data:
+            self._known.append(key)
+            self.wrong(key, "is missing", remedy)
+            return ""
+        return self.text(key) or ""
+
+    def column(self, key: str) -> str | None:
+        """Return the name of a column, None if the key is left out."""
+        value = self.text(key)
+        return value if value is None or self.identifier(key, value) else None
+
+    def needed_column(self, key: str, remedy: str) -> str:
+        """Return the name of a column that must be there; an empty one after a problem."""
+        value = self.needed(key, remedy)
+        return value if value and self.identifier(key, value) else ""
+
+    def identifier(self, key: str, value: str) -> bool:
+        """Tell whether a name can be used for a column; note a problem if not."""
+        if not _NAME.fullmatch(value):
+            self.wrong(key, f"is {_shown(value)}, which is no plain column name", "Use letters, digits and _ only.")
+        elif value.startswith("__"):
+            self.wrong(
+                key, f"is {_shown(value)}; names with __ in front belong to Debezium", "Rename it in a view or table."
+            )
+        else:
+            return True
+        return False
+
+    def table_name(self, key: str) -> str:
+        """Return `schema.table`; an empty text after a problem."""
+        value = self.needed(key, 'Write the table with its schema, such as name = "public.users".')
+        parts = value.split(".")
+        if value and (len(parts) != 2 or not all(_NAME.fullmatch(part) for part in parts)):
+            self.wrong(
+                key,
+                f"is {_shown(value)}, which is no schema.table of plain names",
+                'Write the table with its schema, such as "public.users"; letters, digits and _ only.',
+            )
+            return ""
+        return value
+
+    def flag(self, key: str, default: bool) -> bool:
+        """Return true or false."""
+        value = self.get(key)
+        if value is None or isinstance(value, bool):
+            return default if value is None else value
+        self.wrong(key, f"is {_shown(value)}", "Write true or false, without quotes.")
+        return default
+
+    def integer(self, key: str, default: int, least: int, most: int) -> int:
+        """Return a whole number within bounds."""
+        value = self.get(key)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            self.wrong(key, f"is {_shown(value)}", f"Write a whole number from {least} to {most}.")
+            return default
+        return value
+
+    def number(self, key: str, default: float, least: float, most: float) -> float:
+        """Return a number within bounds."""
+        value = self.get(key)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+            self.wrong(key, f"is {_shown(value)}", f"Write a number from {least:g} to {most:g}.")
+            return default
+        return float(value)
+
+    def texts(self, key: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """Return a list of texts."""
+        value = self.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            self.wrong(key, f"is {_shown(value)}", f'Write a list of texts: {key} = ["...", "..."].')
+            return default
+        return tuple(value)
+
+    def text_map(self, key: str) -> dict[str, str]:
+        """Return a table of texts."""
+        section = self.table(key)
+        return {name: value for name in section.data if (value := section.text(name))}
+
+    def close(self, hints: Mapping[str, str] | None = None) -> None:
+        """Note each key that nobody asked for, with the nearest known one."""
+        for key in self.data:
+            if key not in self._known:
+                hint = (hints or {}).get(key)
+                nearest = meant(key, self._known)
+                remedy = hint or f"Known keys are {', '.join(dict.fromkeys(self._known))}{nearest}."
+                self.wrong(key, "is not a known key", remedy)
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """Return `; did you mean X?` without the question mark for the nearest known word, or nothing."""
+    near = difflib.get_close_matches(word.lower(), {name.lower(): name for name in known}, n=1)
+    return "".join(f"; did you mean {name}" for name in known if near and name.lower() == near[0])
+
+
+def _shown(value: Any) -> str:
+    """Show a wrong value on one line, shortened."""
+    text = repr(value) if not isinstance(value, dict) else "a table"
+    return text if len(text) <= 60 else text[:57] + "..."
