@@ -23,7 +23,7 @@ CREDENTIALS = "credentials"
 UNAVAILABLE = "__debezium_unavailable_value"
 
 
-class Unreadable(ValueError):
+class UnreadableError(ValueError):
     """The record cannot be understood; `str()` says why without showing a value (M7)."""
 
 
@@ -97,11 +97,11 @@ Control = Removal | ReadAgain | SetAside | Resync | Epoch
 def key_text(key: bytes | None) -> str:
     """Return the user id that a record's key names."""
     if not key:
-        raise Unreadable("the record has no key")
+        raise UnreadableError("the record has no key")
     try:
         return key.decode()
     except UnicodeDecodeError:
-        raise Unreadable("the record's key is not UTF-8 text") from None
+        raise UnreadableError("the record's key is not UTF-8 text") from None
 
 
 class RowReader:
@@ -122,16 +122,16 @@ class RowReader:
         """Read one record.
 
         Raises:
-            Unreadable: not JSON, of an unknown table or kind, without its keys, or of another user than its key.
+            UnreadableError: not JSON, of an unknown table or kind, without its keys, or of another user than its key.
         """
         if value is None:
-            raise Unreadable("the record has no value")
+            raise UnreadableError("the record has no value")
         try:
             record = orjson.loads(value)
         except orjson.JSONDecodeError:
-            raise Unreadable("the record is not JSON") from None
+            raise UnreadableError("the record is not JSON") from None
         if not isinstance(record, dict):
-            raise Unreadable("the record is not a JSON object")
+            raise UnreadableError("the record is not a JSON object")
         if "__sync" in record:
             return _control(record)
         return self._row(key_text(key), record)
@@ -139,17 +139,17 @@ class RowReader:
     def _row(self, user_id: str, record: dict[str, Any]) -> RowChange:
         op = record.get("__op")
         if op not in ("c", "u", "d", "r"):
-            raise Unreadable("the record has no operation among c, u, d, r")
+            raise UnreadableError("the record has no operation among c, u, d, r")
         known = self._tables.get(record.get("__source_table", ""))
         if known is None:
-            raise Unreadable("the record is of a table that pipeline.toml does not name")
+            raise UnreadableError("the record is of a table that pipeline.toml does not name")
         table, pk_column, user_column, columns = known
         pk = record.get(pk_column)
         if pk is None:
-            raise Unreadable(f"the record has no {pk_column}, the key of its row")
+            raise UnreadableError(f"the record has no {pk_column}, the key of its row")
         owner = record.get(user_column)
         if owner is None or str(owner).rstrip() != user_id.rstrip():
-            raise Unreadable(f"the record's {user_column} is not the user of its key")
+            raise UnreadableError(f"the record's {user_column} is not the user of its key")
         row, missing = (None, ()) if op == "d" else _columns(record, columns)
         moved_from = record.get(self._before) if table == CREDENTIALS and op == "u" else None
         lsn = record.get("__source_lsn")
@@ -198,8 +198,8 @@ def _control(record: dict[str, Any]) -> Control:
         if kind == "resync":
             return Resync(str(record.get("who", "")))
     except (KeyError, TypeError, ValueError, IndexError):
-        raise Unreadable(f"the control record {kind!r} lacks a field") from None
-    raise Unreadable("the control record is of an unknown kind")
+        raise UnreadableError(f"the control record {kind!r} lacks a field") from None
+    raise UnreadableError("the control record is of an unknown kind")
 
 
 def write_control(control: Control) -> bytes:

@@ -17,6 +17,7 @@ import orjson
 from streams.rows import CREDENTIALS, UNAVAILABLE, USERS, Removal, RowChange
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from collections.abc import Set as AbstractSet
 
 #: (topic epoch, offset) of a record in `legacy.identity`; compares as a pair.
@@ -34,7 +35,7 @@ class Flag(enum.IntFlag):
     ROW = 1  # the user's row is there
     GONE = 2  # the user's row was seen and is deleted
     ASIDE = 4  # set aside: nothing is sent until the user was read again
-    SEEN_LIVE = 8  # some record showed the row there (C1)
+    SEEN_LIVE = 8  # some record showed the user live by the mapping's status (C1)
 
 
 class Merge(enum.Enum):
@@ -136,10 +137,12 @@ def decode(value: bytes) -> Snapshot:
 
 
 class Merger:
-    """Applies records to snapshots; made once per worker with the lazy columns of the users table."""
+    """Applies records to snapshots; made once per worker."""
 
-    def __init__(self, lazy: AbstractSet[str]) -> None:
+    def __init__(self, lazy: AbstractSet[str], live: Callable[[Mapping[str, Any]], bool]) -> None:
+        """`lazy` names the columns that make no version; `live` says whether a user row is live by the mapping."""
         self._lazy = frozenset(lazy)
+        self._live = live
 
     def change(self, snap: Snapshot, change: RowChange, at: Position, epoch: int) -> Merge:
         """Merge a row change that stands at `at`, in source epoch `epoch`; the caller checked `at > snap.applied`."""
@@ -164,7 +167,7 @@ class Merger:
         changed = row is None or _differs(row.values, values, self._lazy)
         same = row is not None and row.values == values
         moved = _place(snap, change, epoch, values)
-        snap.seen_live = True
+        snap.seen_live = snap.seen_live or self._live(values)
         if unresolved or change.missing:
             snap.aside = (at[1], _why(unresolved, change.missing))
             return Merge.VERSION
@@ -291,6 +294,7 @@ def _delete_user(snap: Snapshot, epoch: int, lsn: int) -> Merge:
     """Delete the user's row and drop the credential rows it knows (M2)."""
     row = snap.user
     snap.user = Row(epoch, lsn, None)
+    snap.aside = None  # whatever was unknown of the row is of no interest any more
     for pk, credential in snap.credentials.items():
         if credential.values is not None:
             at = max((credential.epoch, credential.lsn), (epoch, lsn))

@@ -1,0 +1,200 @@
+"""Joins row changes into snapshots: one partition, one batch at a time, acknowledged when it is durable (D1, D2).
+
+A batch is read, merged in memory, sent to the changelog, and only when the broker has confirmed it and it is in the
+store the source batch is acknowledged. Because the next batch of the same partition waits for that, acknowledgements
+come in offset order, and the batch's own dictionary is all the overlay there is.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from streams import ledger, snapshots
+from streams.ledger import Situation, State
+from streams.mapping import status_of
+from streams.rows import (
+    CREDENTIALS,
+    Epoch,
+    ReadAgain,
+    Removal,
+    Resync,
+    RowChange,
+    RowReader,
+    SetAside,
+    UnreadableError,
+    key_text,
+    write_control,
+)
+from streams.snapshots import Flag, Merge, Merger, Snapshot
+from streams.state import records
+from streams.state.store import RESERVED
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from aiokafka.structs import ConsumerRecord
+
+    from streams.settings import Settings
+    from streams.state import Partition
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one batch of records did: users to write, records to send, marks to keep."""
+
+    snaps: dict[bytes, Snapshot] = field(default_factory=dict)
+    before: dict[bytes, int | None] = field(default_factory=dict)  # flags as stored; None for a new user
+    dirty: dict[bytes, bool] = field(default_factory=dict)  # user -> streamed lately
+    deletes: set[bytes] = field(default_factory=set)
+    removals: list[tuple[bytes, bytes]] = field(default_factory=list)
+    resync: list[bytes] = field(default_factory=list)
+    reserved: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+
+class Join:
+    """Merges the records of all partitions that this worker owns."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        send: Callable[[bytes, bytes], Awaitable[None]],
+        joined: Callable[[Partition, bytes, Situation | None, bool], None],
+    ) -> None:
+        """`send` appends a control record to `legacy.identity` and waits for the broker; `joined` hears of each
+        written user, its situation and whether the change was streamed."""
+        self._reader = RowReader(settings.source)
+        self._merger = Merger(settings.source.users.lazy, lambda row: status_of(row, settings) == "live")
+        self._send, self._joined = send, joined
+        self.rows: Counter[str] = Counter()
+        self.last_commit_us = 0
+
+    async def process(self, partition: Partition, batch: Sequence[ConsumerRecord]) -> None:
+        """Make one batch durable; when this returns it may be acknowledged."""
+        work = _Batch()
+        self._load(partition, batch, work)
+        for record in batch:
+            self._record(partition, record, work)
+        items = [(key, work.snaps[key].encode(partition.snapshots.owner)) for key in work.dirty]
+        await partition.snapshots.put([*work.reserved, *items])
+        await self._doubt(partition, work.resync)
+        for key, value in work.removals:
+            await self._send(key, value)  # M5: awaited before the acknowledgement
+        partition.joined_offset = batch[-1].offset
+        partition.last_write = time.monotonic()
+        self._tell(partition, work)
+
+    def _load(self, partition: Partition, batch: Sequence[ConsumerRecord], work: _Batch) -> None:
+        keys = list({record.key for record in batch if record.key and not record.key.startswith(RESERVED)})
+        for key, stored in zip(keys, partition.snapshots.store.get_many(keys), strict=True):
+            if stored is not None:
+                work.snaps[key] = snapshots.decode(stored.value)
+                work.before[key] = int(work.snaps[key].flags)
+
+    def _record(self, partition: Partition, record: ConsumerRecord, work: _Batch) -> None:
+        at = (partition.topic_epoch, record.offset)
+        try:
+            change = self._reader.read(record.key, record.value)
+        except UnreadableError as why:
+            self._unreadable(partition, record, at, str(why), work)
+            return
+        if isinstance(change, Epoch):
+            self._epoch(partition, change, record.offset, work)
+            return
+        key = record.key
+        epoch = partition.epoch_of(record.offset)
+        if isinstance(change, RowChange) and change.moved_from is not None and change.lsn is not None:
+            # M5: at every reading, whatever became of the row; the broker's order makes the removal right.
+            gone = Removal(CREDENTIALS, change.pk, epoch, change.lsn, None)
+            work.removals.append((change.moved_from.encode(), write_control(gone)))
+        if isinstance(change, Resync):
+            work.resync.append(key)
+            return
+        snap = work.snaps.get(key)
+        if snap is None:
+            snap = work.snaps[key] = Snapshot()
+        elif at <= snap.applied:
+            return  # read already: a replay (M1)
+        result = self._merge(snap, change, at, epoch)
+        if result is not Merge.NOTHING:
+            streamed = isinstance(change, RowChange) and change.op != "r"
+            work.dirty[key] = streamed or work.dirty.get(key, False)
+        if isinstance(change, RowChange):
+            self.rows[change.op] += 1
+            self.last_commit_us = max(self.last_commit_us, change.committed_us)
+
+    def _merge(
+        self, snap: Snapshot, change: RowChange | Removal | ReadAgain | SetAside, at: tuple[int, int], epoch: int
+    ) -> Merge:
+        match change:
+            case RowChange():
+                return self._merger.change(snap, change, at, epoch)
+            case Removal():
+                return self._merger.removal(snap, change, at)
+            case ReadAgain():
+                return self._merger.read_again(snap, change.number, at)
+            case SetAside():
+                return self._merger.set_aside(snap, change.reason, at)
+
+    def _unreadable(
+        self, partition: Partition, record: ConsumerRecord, at: tuple[int, int], why: str, work: _Batch
+    ) -> None:
+        """Set the user of an unreadable record aside by its key, or keep its position when there is none (M7)."""
+        self.rows["unreadable"] += 1
+        log.warning(
+            "unreadable record topic=%s partition=%d offset=%d: %s", record.topic, record.partition, record.offset, why
+        )
+        try:
+            key_text(record.key)
+        except UnreadableError:
+            mark = {"topic": record.topic, "partition": record.partition, "offset": record.offset, "reason": why}
+            key = records.UNREADABLE + b"%020d" % record.offset
+            work.reserved.append((key, records.pack(partition.snapshots.owner, mark)))
+            if partition.snapshots.store.get(key) is None:
+                partition.unreadable += 1
+            return
+        snap = work.snaps.setdefault(record.key, Snapshot())
+        if at <= snap.applied:
+            return
+        where = f"{why} (partition {record.partition}, offset {record.offset})"
+        self._merger.set_aside(snap, where, at)
+        work.dirty.setdefault(record.key, True)
+
+    def _epoch(self, partition: Partition, epoch: Epoch, offset: int, work: _Batch) -> None:
+        """A new source epoch begins with this record (M8); the first one is the topic's birth record (O5)."""
+        known = dict(partition.epochs)
+        known[offset] = epoch.number
+        partition.epochs = sorted(known.items())
+        body: dict[str, Any] = {"epochs": partition.epochs, "topic": epoch.topic}
+        work.reserved.append((records.EPOCHS, records.pack(partition.snapshots.owner, body)))
+
+    async def _doubt(self, partition: Partition, keys: list[bytes]) -> None:
+        """Resync: the entry becomes *in doubt*, so that the user is pending whatever it said."""
+        if not keys:
+            return
+        items = []
+        for key, (_, stored) in zip(keys, partition.read(keys), strict=True):
+            entry = ledger.decode(stored.value) if stored is not None else ledger.Entry()
+            entry.state, entry.reason, entry.attempts = State.IN_DOUBT, "resync asked for", 0
+            log_ = partition.ledger
+            items.append((key, entry.encode(log_.owner, log_.next_count())))
+        await partition.ledger.put(items)
+        for key, (snap, stored) in zip(keys, partition.read(keys), strict=True):
+            self._joined(partition, key, partition.situation(snap, stored), True)
+
+    def _tell(self, partition: Partition, work: _Batch) -> None:
+        """Count the users that were written and tell the delivery of those that are pending now."""
+        if not work.dirty:
+            return
+        keys = list(work.dirty)
+        for key, (snap, entry) in zip(keys, partition.read(keys), strict=True):
+            flags = int(work.snaps[key].flags)
+            before = work.before.get(key)
+            partition.known += before is None
+            partition.gone += bool(flags & Flag.GONE) - bool((before or 0) & Flag.GONE)
+            self._joined(partition, key, partition.situation(snap, entry), work.dirty[key])
