@@ -1,0 +1,60 @@
+# make demo    the whole pipeline once, with a check at its end        make test   unit and integration tests
+# make up      the same stack, left running (RUN_DIR, default .run)     make lint   ruff and mypy
+# make down    stop it and keep its state                               make lock   pin the requirements anew
+# make clean   stop it and forget its state
+SHELL := /bin/sh
+RUN_DIR ?= .run
+USERS ?= 2000
+# The newest Python that is there, from the one that this was developed with on.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+PY := .venv/bin/python
+export RUN_DIR
+
+.PHONY: up down status clean demo test lint lock generate
+
+# A stamp, so that it is done once, and again when the requirements change.
+.venv/.ready: requirements/dev.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, none was found: install one (python.org or your package manager) or call make PYTHON=..." >&2; exit 2; }
+	@$(PYTHON) demo/stack/prerequisites.py
+	@echo "making .venv (once) ..." >&2
+	@$(PYTHON) -m venv .venv
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+.venv: .venv/.ready
+
+up: .venv/.ready
+	@$(PY) -m demo.stack up
+
+down: .venv/.ready
+	@$(PY) -m demo.stack down
+
+status: .venv/.ready
+	@$(PY) -m demo.stack status
+
+clean: .venv/.ready
+	@$(PY) -m demo.stack clean
+
+demo: .venv/.ready
+	@$(PY) -m demo --users $(USERS)
+
+test: .venv/.ready
+	@$(PY) -m pytest tests/unit tests/integration
+
+lint: .venv/.ready
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+
+# Writes connectors/cidaas_sync.json and connectors/sql/ for pipeline.toml; a test holds them to it.
+generate: .venv/.ready
+	@$(PY) -m streams.source
+
+# Hashes, and no address of an index or a mirror.
+COMPILE := .venv/lock/bin/pip-compile --quiet --allow-unsafe --generate-hashes --strip-extras \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+lock: .venv/.ready
+	@test -x .venv/lock/bin/pip-compile || { $(PY) -m venv .venv/lock && .venv/lock/bin/pip install --quiet pip-tools; }
+	@cd requirements && ../$(firstword $(COMPILE)) $(wordlist 2,99,$(COMPILE)) --output-file=runtime.txt runtime.in
+	@cd requirements && ../$(firstword $(COMPILE)) $(wordlist 2,99,$(COMPILE)) --output-file=dev.txt dev.in

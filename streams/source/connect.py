@@ -1,0 +1,194 @@
+"""A small client for Kafka Connect's REST interface.
+
+    ConnectError
+    ├── ConnectUnreachable   nobody answers at CONNECT_URL
+    ├── ConnectRefused       Connect answered with an error (its status and words)
+    └── ConnectorFailed      the connector or its task is FAILED, or not RUNNING in time
+
+RUNNING is not proof that rows flow: the connector says so while it hangs on a lost slot. Ask PostgreSQL as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+REBALANCE = 30.0  # seconds for which "a rebalance is in process" (409) is waited out
+POLL = 0.1
+
+
+class ConnectError(Exception):
+    """Something is wrong with Kafka Connect."""
+
+
+class ConnectUnreachable(ConnectError):  # noqa: N818 - the tree above reads better without suffixes
+    """Nobody answers at CONNECT_URL."""
+
+
+class ConnectRefused(ConnectError):  # noqa: N818
+    """Connect answered with an error; `status` is its HTTP status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class ConnectorFailed(ConnectError):  # noqa: N818
+    """The connector or its task is FAILED, or was not RUNNING in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorStatus:
+    """What Connect says of a connector: its state, its tasks' states, and why the first failed one failed."""
+
+    state: str
+    tasks: tuple[str, ...]
+    trace: str | None
+
+    @property
+    def running(self) -> bool:
+        """The connector and at least one task run, and no task does anything else."""
+        return self.state == "RUNNING" and set(self.tasks) == {"RUNNING"}
+
+    @property
+    def failed(self) -> bool:
+        """The connector or a task is FAILED; Connect does not start it again by itself."""
+        return "FAILED" in (self.state, *self.tasks)
+
+
+class Connect:
+    """Kafka Connect at `url`. Use it as an asynchronous context manager."""
+
+    def __init__(self, url: str, *, timeout: float = 30.0) -> None:
+        self.url = url
+        self._http = httpx.AsyncClient(base_url=url, timeout=timeout, trust_env=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.aclose()
+
+    async def status(self, name: str) -> ConnectorStatus | None:
+        """Return the connector's status, None if there is no such connector."""
+        answer = await self._get(f"/connectors/{name}/status")
+        if answer is None:
+            return None
+        parts = [answer["connector"], *answer["tasks"]]
+        trace = next((part["trace"] for part in parts if part.get("trace")), None)
+        return ConnectorStatus(answer["connector"]["state"], tuple(t["state"] for t in answer["tasks"]), trace)
+
+    async def config(self, name: str) -> dict[str, str] | None:
+        """Return the connector's configuration (placeholders, no secrets), None if there is no such connector."""
+        return await self._get(f"/connectors/{name}/config")
+
+    async def offsets(self, name: str) -> list[dict[str, Any]]:
+        """Return the stored offsets: empty before the first one, also while the initial snapshot runs."""
+        answer = await self._get(f"/connectors/{name}/offsets")
+        return [] if answer is None else list(answer["offsets"])
+
+    async def put_config(self, name: str, config: Mapping[str, str]) -> bool:
+        """Create or update the connector; return whether anything changed. A stopped one stays stopped."""
+        wanted = {"name": name, **config}
+        if await self.config(name) == wanted:
+            return False
+        await self._send("PUT", f"/connectors/{name}/config", json=wanted)
+        return True
+
+    async def stop(self, name: str, *, seconds: float = 30) -> None:
+        """Stop the connector and wait until it has no task: it lets go of its connections and of the slot."""
+        await self._send("PUT", f"/connectors/{name}/stop")
+        await self._until(name, lambda status: status.state == "STOPPED" and not status.tasks, "STOPPED", seconds)
+
+    async def resume(self, name: str) -> None:
+        """Start a stopped connector. Check slot against stored offset before: a gap shows no more afterwards."""
+        await self._send("PUT", f"/connectors/{name}/resume")
+
+    async def restart(self, name: str, *, only_failed: bool = True) -> None:
+        """Start failed (or all) tasks again."""
+        options = f"includeTasks=true&onlyFailed={str(only_failed).lower()}"
+        await self._send("POST", f"/connectors/{name}/restart?{options}")
+
+    async def delete(self, name: str) -> bool:
+        """Remove the connector; return whether there was one. Its offsets and its slot stay."""
+        try:
+            await self._send("DELETE", f"/connectors/{name}")
+        except ConnectRefused as error:
+            if error.status != httpx.codes.NOT_FOUND:
+                raise
+            return False
+        return True
+
+    async def delete_offsets(self, name: str) -> None:
+        """Forget the stored offsets of a stopped connector, so that it starts from its initial snapshot."""
+        await self._send("DELETE", f"/connectors/{name}/offsets")
+
+    async def wait_running(self, name: str, *, seconds: float = 30) -> None:
+        """Wait until connector and task are RUNNING (or STOPPED or PAUSED by somebody, which is left alone)."""
+
+        def settled(status: ConnectorStatus) -> bool:
+            if status.failed:
+                reason = (status.trace or "no reason given").splitlines()[0]
+                raise ConnectorFailed(
+                    f"connector {name} failed: {reason} Cure the cause, then restart it "
+                    f"(POST {self.url}/connectors/{name}/restart?includeTasks=true&onlyFailed=true)."
+                )
+            return status.running or status.state in ("STOPPED", "PAUSED")
+
+        await self._until(name, settled, "RUNNING", seconds)
+
+    async def _until(self, name: str, condition: Any, what: str, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while True:
+            status = await self.status(name)
+            if status is not None and condition(status):
+                return
+            if time.monotonic() > deadline:
+                raise ConnectorFailed(
+                    f"connector {name} was not {what} in {seconds:.0f} s (it says: {status}); read the log of the "
+                    "Connect worker"
+                )
+            await asyncio.sleep(POLL)
+
+    async def _get(self, path: str) -> Any:
+        try:
+            return (await self._send("GET", path)).json()
+        except ConnectRefused as error:
+            if error.status == httpx.codes.NOT_FOUND:
+                return None
+            raise
+
+    async def _send(self, method: str, path: str, json: Mapping[str, str] | None = None) -> httpx.Response:
+        deadline = time.monotonic() + REBALANCE
+        while True:
+            try:
+                answer = await self._http.request(method, path, json=json)
+            except httpx.HTTPError as error:
+                raise ConnectUnreachable(
+                    f"Kafka Connect does not answer at {self.url} ({type(error).__name__}): is it running, and is "
+                    "CONNECT_URL right?"
+                ) from error
+            if answer.status_code == httpx.codes.CONFLICT and time.monotonic() < deadline:
+                await asyncio.sleep(POLL)  # the workers are sharing out their tasks; Connect asks to try again
+                continue
+            if answer.is_error:
+                raise ConnectRefused(_refusal(method, path, answer), answer.status_code)
+            return answer
+
+
+def _refusal(method: str, path: str, answer: httpx.Response) -> str:
+    try:
+        words = str(answer.json()["message"])
+    except (ValueError, KeyError, TypeError):
+        words = answer.text[:200]
+    return f"Kafka Connect refused {method} {path} ({answer.status_code}): {words.strip()}"
