@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from demo.standin.checks import Checks, RefusalError
-from demo.standin.users import email_key
+from demo.standin.users import email_key, keys_of, username_key
 
 if TYPE_CHECKING:
     from demo.standin.switches import Switches
@@ -26,26 +26,6 @@ class WholeCallError(Exception):
         self.status = status
         self.message = message
         self.code = code
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of one user of a call."""
-
-    identifier: dict[str, Any]
-    sub: str
-    state: str
-    message: str | None = None
-    code: str | None = None
-
-    def to_json(self, state_key: str) -> dict[str, Any]:
-        """The item of the answer."""
-        item: dict[str, Any] = {"identifier": self.identifier, "sub": self.sub, state_key: self.state}
-        if self.message is not None:
-            item["message"] = self.message
-        if self.code is not None:
-            item["code"] = self.code
-        return item
 
 
 @dataclass(slots=True)
@@ -73,8 +53,8 @@ class Bulk:
         self._switches = switches
         self._checks = Checks(switches)
 
-    def apply(self, records: Any, doomed: frozenset[int] = frozenset()) -> list[Outcome]:
-        """All outcomes in the order of the call; raises WholeCallError with nothing applied.
+    def apply(self, records: Any, doomed: frozenset[int] = frozenset()) -> list[dict[str, Any]]:
+        """The items of the answer in the order of the call; raises WholeCallError with nothing applied.
 
         `doomed` holds the positions that a fault makes fail.
         """
@@ -121,45 +101,54 @@ class Bulk:
                 raise WholeCallError(int(self._switches.invalid_record), refusal.message) from None
             return refusal
 
-    def _failed(self, record: dict[str, Any], refusal: RefusalError) -> Outcome:
+    def _failed(self, record: dict[str, Any], refusal: RefusalError) -> dict[str, Any]:
         self._tally.failed += 1
         self._tally.reasons[refusal.message] = self._tally.reasons.get(refusal.message, 0) + 1
-        code = EMAIL_CODE if refusal.kind == "email" else None
-        return Outcome(_identifier(record), ANONYMOUS, "FAILED", refusal.message, code)
+        item = {
+            "identifier": _identifier(record),
+            "sub": ANONYMOUS,
+            self._switches.state_key: "FAILED",
+            "message": refusal.message,
+        }
+        return item | {"code": EMAIL_CODE} if refusal.kind == "email" else item
 
-    def _store(self, clean: dict[str, Any], now: int) -> Outcome:
+    def _store(self, clean: dict[str, Any], now: int) -> dict[str, Any]:
         users, switches = self._users, self._switches
         sub = clean.get("sub") or self._found(clean)
         old = users.entity(sub) if sub else None
-        taken = users.taken_by(clean, sub)
+        entity = self._merged(clean, old)
+        keys = keys_of(entity)
+        taken = users.taken_by(keys, sub)
         if taken:
             what, owner = taken
             if not (what == "email" and old is None and switches.email_taken == "update-other"):
                 raise RefusalError(f"conflict: {what} is already used by another account", "conflict")
             sub, old = owner, users.entity(owner)
+            entity = self._merged(clean, old)
+            keys = keys_of(entity)
         if sub is None:
             sub = str(uuid.uuid4())
-        entity = self._merged(clean, old)
         entity["sub"] = sub
         if old is not None and switches.migration_mode != "on":
             self._second_password(entity, old)
-        if switches.status_deleted == "removed" and entity["userStatus"] == "DELETED":
+        if entity["userStatus"] == "DELETED" and switches.status_deleted == "removed":
             users.remove(sub, now)
-        elif users.put(sub, entity, old, now):
+        elif users.put(sub, entity, keys, old, now):
             self._tally.unchanged += 1
         if old is None:
             self._tally.created += 1
         else:
             self._tally.updated += 1
-        return Outcome(_identifier(clean), sub, "CREATED" if old is None else "UPDATED")
+        state = "CREATED" if old is None else "UPDATED"
+        return {"identifier": _identifier(clean), "sub": sub, switches.state_key: state}
 
     def _found(self, clean: dict[str, Any]) -> str | None:
         """Without `sub` a user is found by e-mail and provider (documented), then by username."""
         if clean.get("email"):
-            found = self._users.emails.get(email_key(clean.get("provider"), clean["email"]))
+            found = self._users.owners.get(email_key(clean.get("provider"), clean["email"]))
             if found:
                 return found
-        return self._users.usernames.get(clean["username"]) if clean.get("username") else None
+        return self._users.owners.get(username_key(clean["username"])) if clean.get("username") else None
 
     def _merged(self, clean: dict[str, Any], old: dict[str, Any] | None) -> dict[str, Any]:
         if old is None or self._switches.omitted_fields == "cleared":
@@ -184,11 +173,12 @@ class Bulk:
 
 def _identifier(record: dict[str, Any]) -> dict[str, Any]:
     """What an answer says of the user beside its sub."""
+    email = record.get("email")
+    if email:
+        return {"email": email, "provider": record.get("provider") or "self"}
     source = record
-    if not record.get("email") and isinstance(record.get("identities"), list):
+    if isinstance(record.get("identities"), list):
         source = next((each for each in record["identities"] if isinstance(each, dict)), record)
-    identifier = {key: source[key] for key in ("email", "username", "mobile_number") if source.get(key)}
-    if "email" in identifier:
-        identifier = {"email": identifier["email"]}
-    identifier["provider"] = source.get("provider") or "self"
-    return identifier
+    name = next((key for key in ("email", "username", "mobile_number") if source.get(key)), None)
+    known = {name: source[name]} if name else {}
+    return {**known, "provider": source.get("provider") or "self"}

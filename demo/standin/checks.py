@@ -172,15 +172,18 @@ def _kept(record: dict[str, Any], kinds: dict[str, Check | None]) -> dict[str, A
     """The known fields of `record`, checked; None as a check means plain text."""
     clean = {}
     for key, value in record.items():
-        if key in kinds:
-            check = kinds[key]
-            if check is not None:
-                clean[key] = check(key, value)
-            elif value is None or value.__class__ is str:
-                clean[key] = value
-            else:
+        check: Check | None = kinds.get(key, _skip)
+        if check is None:
+            if value.__class__ is not str and value is not None:
                 raise RefusalError(f"invalid datatype for field {key}")
+            clean[key] = value
+        elif check is not _skip:
+            clean[key] = check(key, value)
     return clean
+
+
+def _skip(key: str, value: Any) -> None:
+    """The check of a field that is not known: it is left out."""
 
 
 def _status(key: str, value: Any) -> str:
@@ -212,9 +215,15 @@ def _objects(key: str, value: Any) -> list[dict[str, Any]] | None:
 def _address(key: str, value: Any) -> dict[str, Any] | None:
     if value is None:
         return None
-    if not isinstance(value, dict) or not all(each is None or each.__class__ is str for each in value.values()):
+    if not isinstance(value, dict):
         raise RefusalError("invalid datatype for field address")
-    return {name: each for name, each in value.items() if name in ADDRESS}
+    clean = {}
+    for name, each in value.items():
+        if each.__class__ is not str and each is not None:
+            raise RefusalError("invalid datatype for field address")
+        if name in ADDRESS:
+            clean[name] = each
+    return clean
 
 
 def _birthdate(key: str, value: Any) -> str | None:

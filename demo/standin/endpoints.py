@@ -88,13 +88,11 @@ async def bulk(tenant: Tenant, call: Call) -> Answer:
         if fault.action == "fail-users" and isinstance(users, list):
             doomed.update(fault.some(len(users)))
     try:
-        outcomes = tenant.bulk.apply(users, frozenset(doomed))
+        items = tenant.bulk.apply(users, frozenset(doomed))
     except WholeCallError as failure:
         return tenant.problem(failure.status, failure.message, failure.code)
     finally:
         tenant.save()
-    key = tenant.switches.state_key
-    items = [outcome.to_json(key) for outcome in outcomes]
     for fault in call.changes:
         if fault.action == "fail-users" and fault.get("message", ""):
             for position in doomed:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from demo.standin.tenant import NO_USER, Answer, Call, Tenant, answer
-from demo.standin.users import HEAD, Row, email_key, row
+from demo.standin.users import HEAD, Row, email_key, row, username_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,9 @@ async def userexistence(tenant: Tenant, call: Call) -> Answer:
     if not isinstance(name, str) or not name:
         return tenant.problem(400, "userId is missing")
     users = tenant.users
-    sub = name if name in users.values else users.emails.get(email_key("self", name)) or users.usernames.get(name)
+    sub = (
+        name if name in users.values else users.owners.get(email_key("", name)) or users.owners.get(username_key(name))
+    )
     if sub is None:
         return Answer(204)  # cidaas may add an envelope with 10301, which HTTP forbids: go by the status
     return answer(200, {"success": True, "status": 200, "data": {"sub": sub}})
@@ -108,8 +110,8 @@ async def _matching(tenant: Tenant, asked: dict[str, Any], fits: Callable[[dict[
         field, value, exact = each.get("field"), str(each.get("value")), each.get("exactMatch")
         if exact and field in ("email", "username", "sub"):
             owner = {
-                "email": users.emails.get(email_key("self", value)),
-                "username": users.usernames.get(value),
+                "email": users.owners.get(email_key("", value)),
+                "username": users.owners.get(username_key(value)),
                 "sub": value,
             }[field]
             entity = users.entity(owner) if owner else None

@@ -110,7 +110,7 @@ class Testing:
         if not isinstance(email, str) or not isinstance(password, str):
             return _json(400, {"error": "email and password are needed"})
         users = self._tenant.users
-        sub = users.emails.get(email_key(asked.get("provider"), email))
+        sub = users.owners.get(email_key(asked.get("provider"), email))
         entity = users.entity(sub) if sub else None
         if entity is None:
             return _json(200, {"ok": False, "sub": None, "reason": "unknown user"})

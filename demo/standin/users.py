@@ -49,27 +49,27 @@ def dumps(entity: Any) -> bytes:
 
 
 def email_key(provider: Any, email: str) -> str:
-    """What must be unique: the e-mail (case-folded) within its provider."""
-    folded = email.casefold()
-    return folded if provider is None or provider == "self" else f"{provider}\n{folded}"
+    """What must be unique: the e-mail (case-folded; only ASCII is taken) within its provider."""
+    return email.lower() if not provider or provider == "self" else f"{provider}\n{email.lower()}"
 
 
-def emails_of(entity: dict[str, Any]) -> list[str]:
-    """The keys of all e-mails of an entity, flat or with identities."""
-    email = entity.get("email")
-    keys = [email_key(entity.get("provider"), email)] if email else []
-    keys.extend(
-        email_key(each.get("provider"), each["email"]) for each in entity.get("identities") or () if each.get("email")
-    )
+def username_key(name: str) -> str:
+    """What must be unique: the username. No e-mail begins with a line end."""
+    return "\n" + name
+
+
+def keys_of(entity: dict[str, Any]) -> list[str]:
+    """Everything of an entity, flat or with identities, that nobody else may have; its e-mail first."""
+    email, name = entity.get("email"), entity.get("username")
+    keys = []
+    if email:
+        keys.append(email_key(entity.get("provider"), email))
+    if "identities" in entity:
+        for identity in entity["identities"]:
+            keys += keys_of(identity)
+    if name:
+        keys.append("\n" + name)
     return keys
-
-
-def usernames_of(entity: dict[str, Any]) -> list[str]:
-    """All usernames of an entity, flat or with identities."""
-    name = entity.get("username")
-    names = [name] if name else []
-    names.extend(each["username"] for each in entity.get("identities") or () if each.get("username"))
-    return names
 
 
 class Users:
@@ -79,8 +79,7 @@ class Users:
         self.history_limit = history_limit
         self.full_history = full_history
         self.values: dict[str, bytes] = {}
-        self.emails: dict[str, str] = {}
-        self.usernames: dict[str, str] = {}
+        self.owners: dict[str, str] = {}  # keys_of() -> sub
         self.history: dict[str, bytes] = {}
         self.entities: dict[str, list[bytes]] = {}  # only with full history
         self.purges: dict[str, int] = {}  # accepted, not carried out yet: sub -> due
@@ -95,37 +94,35 @@ class Users:
         value = self.values.get(sub)
         return None if value is None else orjson.loads(value[HEAD.size :])
 
-    def put(self, sub: str, entity: dict[str, Any], old: dict[str, Any] | None, now: int) -> bool:
-        """Store a state; `old` is the entity before it. True if it changed nothing."""
+    def put(self, sub: str, entity: dict[str, Any], keys: list[str], old: dict[str, Any] | None, now: int) -> bool:
+        """Store a state; `keys` are its keys_of(), `old` is the entity before it. True if it changed nothing."""
         text = dumps(entity)
-        unchanged = self._set(sub, entity, old, text, now)
-        state = b"C" if old is None else b"U"
-        self.lines.append(b'{"t":%d,"s":"%s","k":%s,"u":%s}' % (now, state, orjson.dumps(sub), text))
+        unchanged = self._set(sub, entity, keys, old, text, now)
+        state = b"U" if old else b"C"
+        self.lines.append(b'{"t":%d,"s":"%b","k":%b,"u":%b}' % (now, state, orjson.dumps(sub), text))
         return unchanged
 
-    def _set(self, sub: str, entity: dict[str, Any], old: dict[str, Any] | None, text: bytes, now: int) -> bool:
+    def _set(
+        self, sub: str, entity: dict[str, Any], keys: list[str], old: dict[str, Any] | None, text: bytes, now: int
+    ) -> bool:
         self.number += 1
-        emails = emails_of(entity)
         before = self.values.get(sub)
-        created = now
+        created, state, unchanged = now, b"C", False
         if old is not None and before is not None:
-            created = HEAD.unpack_from(before)[0]
-            self._unlink(sub, old)
-        for key in emails:
-            self.emails[key] = sub
-        for name in usernames_of(entity):
-            self.usernames[name] = sub
+            created, state, unchanged = HEAD.unpack_from(before)[0], b"U", before.endswith(text)
+        if not unchanged:
+            if old is not None:
+                self._unlink(sub, old)
+            for key in keys:
+                self.owners[key] = sub
         self.values[sub] = HEAD.pack(created, now, self.number) + text
-        self._remember(sub, now, b"C" if old is None else b"U", entity, text, emails)
-        return before is not None and before[HEAD.size :] == text
+        self._remember(sub, now, state, entity, text, keys)
+        return unchanged and before is not None and len(before) == HEAD.size + len(text)
 
     def _unlink(self, sub: str, entity: dict[str, Any]) -> None:
-        for key in emails_of(entity):
-            if self.emails.get(key) == sub:
-                del self.emails[key]
-        for name in usernames_of(entity):
-            if self.usernames.get(name) == sub:
-                del self.usernames[name]
+        for key in keys_of(entity):
+            if self.owners.get(key) == sub:
+                del self.owners[key]
 
     def remove(self, sub: str, now: int) -> bool:
         """Delete a user; False if there is none."""
@@ -145,12 +142,10 @@ class Users:
         self.purges[sub] = due
         self.lines.append(b'{"t":%d,"s":"P","k":%s,"due":%d}' % (now, orjson.dumps(sub), due))
 
-    def _remember(
-        self, sub: str, now: int, state: bytes, entity: dict[str, Any], text: bytes, emails: list[str]
-    ) -> None:
+    def _remember(self, sub: str, now: int, state: bytes, entity: dict[str, Any], text: bytes, keys: list[str]) -> None:
         info = entity.get("password_hash_info")
         password = fingerprint(info["passwordHash"].encode()) if info else _NOTHING
-        email = fingerprint(emails[0].encode()) if emails else _NOTHING
+        email = fingerprint(keys[0].encode()) if keys and keys[0][0] != "\n" else _NOTHING
         packed = STATE.pack(now, state, fingerprint(text) if text else _NOTHING, password, email)
         before = self.history.get(sub)
         if before is None:
@@ -183,21 +178,17 @@ class Users:
             each["full"] = orjson.loads(text)
         return states
 
-    def taken_by(self, entity: dict[str, Any], sub: str | None) -> tuple[str, str] | None:
-        """(What, whose sub) of the first e-mail or username of `entity` that belongs to another user."""
-        for key in emails_of(entity):
-            owner = self.emails.get(key)
+    def taken_by(self, keys: list[str], sub: str | None) -> tuple[str, str] | None:
+        """(What, whose sub) of the first of `keys` that belongs to another user."""
+        for key in keys:
+            owner = self.owners.get(key)
             if owner is not None and owner != sub:
-                return "email", owner
-        for name in usernames_of(entity):
-            owner = self.usernames.get(name)
-            if owner is not None and owner != sub:
-                return "username", owner
+                return "username" if key[0] == "\n" else "email", owner
         return None
 
     def forget(self) -> None:
         """Forget all users and all history."""
-        for each in (self.values, self.emails, self.usernames, self.history, self.entities, self.purges):
+        for each in (self.values, self.owners, self.history, self.entities, self.purges):
             each.clear()
         self.lines.clear()
 
@@ -211,7 +202,8 @@ class Users:
         kind, sub, now = record["s"], record.get("k"), record.get("t", 0)
         if kind in ("C", "U"):
             text = line[line.index(b',"u":') + 5 : -1]
-            self._set(sub, record["u"], self.entity(sub) if kind == "U" else None, text, now)
+            entity = record["u"]
+            self._set(sub, entity, keys_of(entity), self.entity(sub) if kind == "U" else None, text, now)
         elif kind == "D":
             self.remove(sub, now)
             self.lines.clear()
@@ -219,7 +211,7 @@ class Users:
             self.purges[sub] = record["due"]
         elif kind == "S":
             text = line[line.index(b',"u":') + 5 : -1]
-            self._link(sub, record["u"])
+            self.owners |= dict.fromkeys(keys_of(record["u"]), sub)
             self.values[sub] = HEAD.pack(record["c"], now, record["n"]) + text
             self.history[sub] = base64.b64decode(record["h"])
         elif kind == "H":
@@ -228,12 +220,6 @@ class Users:
             self.number = record["n"]
         else:
             raise ValueError("a record of unknown kind")
-
-    def _link(self, sub: str, entity: dict[str, Any]) -> None:
-        for key in emails_of(entity):
-            self.emails[key] = sub
-        for name in usernames_of(entity):
-            self.usernames[name] = sub
 
     def compacted(self) -> Iterator[bytes]:
         """The lines that make these users anew."""
