@@ -55,17 +55,24 @@ class Environment:
 
     def base_url(self, section: Section) -> str | None:
         """Return the tenant's address without a slash at its end."""
-        configured = section.text("base_url")
-        value = self.text("CIDAAS_BASE_URL") or configured
-        return value and self._web(value, "CIDAAS_BASE_URL", "https://accounts.example.com")
+        value = self._web("CIDAAS_BASE_URL", section, "base_url", "https://accounts.example.com")
+        if value is not None and value.startswith("http:") and not _near(urlsplit(value).hostname or ""):
+            self._wrong(
+                "CIDAAS_BASE_URL", section, "base_url", "would send password hashes unencrypted", "Use https://."
+            )
+        return value
 
     def connect_url(self, section: Section) -> str:
         """Return Kafka Connect's address without a slash at its end."""
-        configured = section.text("url", "http://127.0.0.1:8083")
+        value = self._web("CONNECT_URL", section, "url", "http://127.0.0.1:8083")
         section.close()
-        return self._web(self.text("CONNECT_URL") or configured or "", "CONNECT_URL", "http://127.0.0.1:8083")
+        return value or "http://127.0.0.1:8083"
 
-    def _web(self, value: str, name: str, example: str) -> str:
+    def _web(self, name: str, section: Section, key: str, example: str) -> str | None:
+        configured = section.text(key)
+        value = self.text(name) or configured
+        if value is None:
+            return None
         parts = _split(value)
         if (
             parts is None
@@ -74,12 +81,18 @@ class Environment:
             or parts.query
             or parts.fragment
         ):
-            self._problems.add_variable(name, "is no address of a web server", f"Write it like {example}.")
-        elif parts.username or parts.password:
-            self._problems.add_variable(name, "carries a user or password", f"Write it without: {example}.")
-        elif name == "CIDAAS_BASE_URL" and parts.scheme == "http" and not _near(parts.hostname):
-            self._problems.add_variable(name, "would send passwords' hashes unencrypted", "Use https://.")
+            self._wrong(name, section, key, "is no address of a web server", f"Write it like {example}.")
+            return None
+        if parts.username or parts.password:
+            self._wrong(name, section, key, "carries a user or password", f"Write it without: {example}.")
         return value.rstrip("/")
+
+    def _wrong(self, name: str, section: Section, key: str, what: str, remedy: str) -> None:
+        """Blame the variable if it is set, otherwise the key of the file."""
+        if self.text(name) is not None:
+            self._problems.add_variable(name, what, remedy)
+        else:
+            section.wrong(key, what, remedy)
 
     def only(self, section: Section) -> tuple[str, ...] | int | None:
         """Return who may leave: ids (`42,43`), the first N (`first:50`, in the file a number), or None for all."""
@@ -120,9 +133,8 @@ class Environment:
         )
         self._check_sasl(kafka)
         if not all(_is_broker(server.strip()) for server in kafka.bootstrap_servers.split(",")):
-            self._problems.add_variable(
-                "KAFKA_BOOTSTRAP_SERVERS", "is no list of HOST:PORT", "Write it like kafka1:9092,kafka2:9092."
-            )
+            remedy = "Write it like kafka1:9092,kafka2:9092."
+            self._wrong("KAFKA_BOOTSTRAP_SERVERS", section, "bootstrap_servers", "is no list of HOST:PORT", remedy)
         return kafka
 
     def _check_sasl(self, kafka: Kafka) -> None:

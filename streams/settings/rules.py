@@ -63,23 +63,24 @@ def _rules(section: Section, known: dict[str, Kind] | None) -> tuple[FieldRule, 
             section.wrong(target, "is no field of cidaas", f"Known ones are {', '.join(known)}{meant(target, known)}.")
         elif known is None and not _KEY.fullmatch(target):
             section.wrong(target, "is no key of a custom field", "Use letters, digits, _ and - only.")
-        elif rule := _rule(section, target, value, known[target] if known else "text"):
+        elif rule := _rule(section, target, value, known[target] if known else None):
             rules.append(rule)
     return tuple(rules)
 
 
-def _rule(section: Section, target: str, value: Any, kind: Kind) -> FieldRule | None:
+def _rule(section: Section, target: str, value: Any, fixed: Kind | None) -> FieldRule | None:
+    """Read one rule; the fields of cidaas have their types, only custom fields choose one."""
     if isinstance(value, str):
-        return FieldRule(target, value, kind, None) if section.identifier(target, value) else None
+        return FieldRule(target, value, fixed or "text", None) if section.identifier(target, value) else None
     detail = section.section(target)
     if detail is None:
         return None
     column = detail.needed_column("column", 'Name the column: column = "...".')
-    chosen = detail.text("type", kind, KINDS)
+    chosen = fixed or detail.text("type", "text", KINDS)
     values = detail.text_map("values") if "values" in detail.data else None
     detail.get("values")
     detail.close()
-    kind = next((one for one in KINDS if one == chosen), kind)
+    kind = next(one for one in KINDS if one == chosen)
     return FieldRule(target, column, kind, values) if column else None
 
 
