@@ -8,7 +8,7 @@
 
 \set ON_ERROR_STOP on
 
--- Wait at most three seconds for a lock, then give up instead of queueing.
+-- Wait at most three seconds for a lock, then give up instead of holding up others.
 SET lock_timeout = '3s';
 
 -- Drop the slot, so that PostgreSQL no longer keeps WAL for it.
@@ -41,13 +41,13 @@ BEGIN
 END
 $do$;
 
--- The next statement waits for open transactions, and blocks nobody meanwhile.
+-- The next statement waits for open transactions, and blocks nobody.
 SET lock_timeout = 0;
 
 -- Drop the index.
 DROP INDEX CONCURRENTLY IF EXISTS "public"."credentials_cidaas_sync_ri";
 
--- Back to three seconds.
+-- Wait at most three seconds for a lock, then give up instead of holding up others.
 SET lock_timeout = '3s';
 
 -- Take the rights of cdc_debezium away, then the role itself.

@@ -8,7 +8,7 @@
 
 \set ON_ERROR_STOP on
 
--- Wait at most three seconds for a lock, then give up instead of queueing.
+-- Wait at most three seconds for a lock, then give up instead of holding up others.
 SET lock_timeout = '3s';
 
 -- Look before touching: version, wal_level, primary server. Changes nothing.
@@ -27,7 +27,7 @@ BEGIN
 END
 $do$;
 
--- Look at public.credentials: columns, kind, replica identity. Changes nothing.
+-- Look at public.credentials: columns, keys, replica identity. Changes nothing.
 DO $do$
 DECLARE
   t regclass := to_regclass('"public"."credentials"');
@@ -38,8 +38,8 @@ BEGIN
   END IF;
   SELECT string_agg(wanted, ', ') INTO missing
     FROM unnest(ARRAY['id', 'user_id', 'kind', 'algorithm', 'secret', 'salt', 'params', 'created_at', 'updated_at']) AS wanted
-    WHERE NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = t AND attname = wanted AND attnum > 0
-                      AND NOT attisdropped);
+    WHERE NOT EXISTS (SELECT FROM pg_attribute
+                      WHERE attrelid = t AND attname = wanted AND attnum > 0 AND NOT attisdropped);
   IF missing IS NOT NULL THEN
     RAISE EXCEPTION 'table public.credentials has no column %: correct the mapping in pipeline.toml', missing;
   END IF;
@@ -47,7 +47,8 @@ BEGIN
     RAISE EXCEPTION 'public.credentials is no ordinary, logged table: only such a table writes every change to the WAL';
   END IF;
   IF NOT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-                 WHERE i.indrelid = t AND i.indisprimary AND i.indnkeyatts = 1 AND a.attname = 'id') THEN
+                 WHERE i.indrelid = t AND i.indisprimary AND i.indnkeyatts = 1
+                   AND a.attname = 'id') THEN
     RAISE EXCEPTION 'the primary key of public.credentials is not (id): name the key column in pipeline.toml';
   END IF;
   IF NOT EXISTS (SELECT FROM pg_class c WHERE oid = t AND (relreplident = 'd'
@@ -56,10 +57,15 @@ BEGIN
     RAISE EXCEPTION 'the replica identity of public.credentials was changed by somebody: find out who reads this table by '
       'logical replication; if nobody does any more, ALTER TABLE public.credentials REPLICA IDENTITY DEFAULT, and run this again';
   END IF;
+  IF (SELECT relrowsecurity FROM pg_class WHERE oid = t) AND 2 > (SELECT count(*) FROM pg_roles
+      WHERE rolbypassrls AND rolname IN ('cdc_debezium', 'cidaas_sync_read')) THEN
+    RAISE EXCEPTION 'row level security would hide users of public.credentials: create the roles cdc_debezium and cidaas_sync_read with BYPASSRLS, and run '
+      'this again';
+  END IF;
 END
 $do$;
 
--- Look at public.users: columns, kind, replica identity. Changes nothing.
+-- Look at public.users: columns, keys, replica identity. Changes nothing.
 DO $do$
 DECLARE
   t regclass := to_regclass('"public"."users"');
@@ -70,8 +76,8 @@ BEGIN
   END IF;
   SELECT string_agg(wanted, ', ') INTO missing
     FROM unnest(ARRAY['id', 'email', 'username', 'given_name', 'family_name', 'phone', 'birthdate', 'gender', 'locale', 'created_at', 'last_login_at', 'street_address', 'postal_code', 'city', 'country', 'customer_number', 'newsletter', 'status']) AS wanted
-    WHERE NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = t AND attname = wanted AND attnum > 0
-                      AND NOT attisdropped);
+    WHERE NOT EXISTS (SELECT FROM pg_attribute
+                      WHERE attrelid = t AND attname = wanted AND attnum > 0 AND NOT attisdropped);
   IF missing IS NOT NULL THEN
     RAISE EXCEPTION 'table public.users has no column %: correct the mapping in pipeline.toml', missing;
   END IF;
@@ -79,12 +85,18 @@ BEGIN
     RAISE EXCEPTION 'public.users is no ordinary, logged table: only such a table writes every change to the WAL';
   END IF;
   IF NOT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-                 WHERE i.indrelid = t AND i.indisprimary AND i.indnkeyatts = 1 AND a.attname = 'id') THEN
+                 WHERE i.indrelid = t AND i.indisprimary AND i.indnkeyatts = 1
+                   AND a.attname = 'id') THEN
     RAISE EXCEPTION 'the primary key of public.users is not (id): name the key column in pipeline.toml';
   END IF;
   IF NOT EXISTS (SELECT FROM pg_class c WHERE oid = t AND (relreplident = 'd')) THEN
     RAISE EXCEPTION 'the replica identity of public.users was changed by somebody: find out who reads this table by '
       'logical replication; if nobody does any more, ALTER TABLE public.users REPLICA IDENTITY DEFAULT, and run this again';
+  END IF;
+  IF (SELECT relrowsecurity FROM pg_class WHERE oid = t) AND 2 > (SELECT count(*) FROM pg_roles
+      WHERE rolbypassrls AND rolname IN ('cdc_debezium', 'cidaas_sync_read')) THEN
+    RAISE EXCEPTION 'row level security would hide users of public.users: create the roles cdc_debezium and cidaas_sync_read with BYPASSRLS, and run '
+      'this again';
   END IF;
 END
 $do$;
@@ -129,8 +141,8 @@ $do$;
 -- Every transaction of cidaas_sync_read is read-only.
 ALTER ROLE "cidaas_sync_read" SET default_transaction_read_only = on;
 
--- Password of cdc_debezium, from the environment variable CDC_DEBEZIUM_PASSWORD; without it, set one by \password
--- cdc_debezium.
+-- Password of cdc_debezium, from the environment variable CDC_DEBEZIUM_PASSWORD. Without it, and where the server
+-- logs statements, set one by \password cdc_debezium.
 \set password `printf %s "${CDC_DEBEZIUM_PASSWORD-}"`
 SELECT :'password' <> '' AS given \gset
 \if :given
@@ -140,8 +152,8 @@ ALTER ROLE "cdc_debezium" PASSWORD :'password';
 \endif
 \unset password
 
--- Password of cidaas_sync_read, from the environment variable CIDAAS_SYNC_READ_PASSWORD; without it, set one by
--- \password cidaas_sync_read.
+-- Password of cidaas_sync_read, from the environment variable CIDAAS_SYNC_READ_PASSWORD. Without it, and where the
+-- server logs statements, set one by \password cidaas_sync_read.
 \set password `printf %s "${CIDAAS_SYNC_READ_PASSWORD-}"`
 SELECT :'password' <> '' AS given \gset
 \if :given
@@ -155,24 +167,44 @@ ALTER ROLE "cidaas_sync_read" PASSWORD :'password';
 GRANT USAGE ON SCHEMA "public" TO "cdc_debezium", "cidaas_sync_read";
 
 -- cdc_debezium may read the mapped columns of public.credentials, and no other.
-GRANT SELECT ("id", "user_id", "kind", "algorithm", "secret", "salt", "params", "created_at", "updated_at") ON "public"."credentials" TO "cdc_debezium";
+DO $do$
+BEGIN
+  REVOKE SELECT ON "public"."credentials" FROM "cdc_debezium";
+  GRANT SELECT ("id", "user_id", "kind", "algorithm", "secret", "salt", "params", "created_at", "updated_at") ON "public"."credentials" TO "cdc_debezium";
+END
+$do$;
 
 -- cidaas_sync_read may read the mapped columns of public.credentials, and no other.
-GRANT SELECT ("id", "user_id", "kind", "algorithm", "secret", "salt", "params", "created_at", "updated_at") ON "public"."credentials" TO "cidaas_sync_read";
+DO $do$
+BEGIN
+  REVOKE SELECT ON "public"."credentials" FROM "cidaas_sync_read";
+  GRANT SELECT ("id", "user_id", "kind", "algorithm", "secret", "salt", "params", "created_at", "updated_at") ON "public"."credentials" TO "cidaas_sync_read";
+END
+$do$;
 
 -- cdc_debezium may read the mapped columns of public.users, and no other.
-GRANT SELECT ("id", "email", "username", "given_name", "family_name", "phone", "birthdate", "gender", "locale", "created_at", "last_login_at", "street_address", "postal_code", "city", "country", "customer_number", "newsletter", "status") ON "public"."users" TO "cdc_debezium";
+DO $do$
+BEGIN
+  REVOKE SELECT ON "public"."users" FROM "cdc_debezium";
+  GRANT SELECT ("id", "email", "username", "given_name", "family_name", "phone", "birthdate", "gender", "locale", "created_at", "last_login_at", "street_address", "postal_code", "city", "country", "customer_number", "newsletter", "status") ON "public"."users" TO "cdc_debezium";
+END
+$do$;
 
 -- cidaas_sync_read may read the mapped columns of public.users, and no other.
-GRANT SELECT ("id", "email", "username", "given_name", "family_name", "phone", "birthdate", "gender", "locale", "created_at", "last_login_at", "street_address", "postal_code", "city", "country", "customer_number", "newsletter", "status") ON "public"."users" TO "cidaas_sync_read";
+DO $do$
+BEGIN
+  REVOKE SELECT ON "public"."users" FROM "cidaas_sync_read";
+  GRANT SELECT ("id", "email", "username", "given_name", "family_name", "phone", "birthdate", "gender", "locale", "created_at", "last_login_at", "street_address", "postal_code", "city", "country", "customer_number", "newsletter", "status") ON "public"."users" TO "cidaas_sync_read";
+END
+$do$;
 
--- public.credentials.user_id has to be NOT NULL, or it cannot be part of a replica identity. Changes nothing.
+-- public.credentials.user_id has to be NOT NULL to be part of a replica identity. Changes nothing.
 DO $do$
 BEGIN
   IF NOT (SELECT attnotnull FROM pg_attribute
           WHERE attrelid = '"public"."credentials"'::regclass AND attname = 'user_id') THEN
-    RAISE EXCEPTION 'column public.credentials.user_id may be NULL: give rows without a user one, or remove them, then '
-      'ALTER TABLE public.credentials ALTER COLUMN user_id SET NOT NULL';
+    RAISE EXCEPTION 'column public.credentials.user_id may be NULL: give rows without a user one, or remove them, '
+      'then ALTER TABLE public.credentials ALTER COLUMN user_id SET NOT NULL';
   END IF;
 END
 $do$;
@@ -186,13 +218,13 @@ BEGIN
 END
 $do$;
 
--- The next statement waits for open transactions, and blocks nobody meanwhile.
+-- The next statement waits for open transactions, and blocks nobody.
 SET lock_timeout = 0;
 
 -- Index for the replica identity: reads public.credentials twice, blocks neither reads nor writes.
 CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS "credentials_cidaas_sync_ri" ON "public"."credentials" ("user_id", "id");
 
--- Back to three seconds.
+-- Wait at most three seconds for a lock, then give up instead of holding up others.
 SET lock_timeout = '3s';
 
 -- Say on the index what it is for.

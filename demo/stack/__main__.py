@@ -10,7 +10,8 @@ import psycopg
 
 from demo.stack.errors import Missing, StackError
 from demo.stack.prerequisites import missing
-from demo.stack.stack import SERVICES, Stack, say
+from demo.stack.services import SERVICES
+from demo.stack.stack import Stack, say
 from streams.settings import ConfigError
 from streams.source.connect import ConnectError
 from streams.source.topics import TopicError

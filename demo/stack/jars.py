@@ -17,9 +17,10 @@ POM = CONNECTORS / "pom.xml"
 
 
 def jars() -> Path:
-    """Return the folder with `libs/` and `connect/` (Connect's plugin.path) for this pom.xml, downloading it when it is not there.
+    """Return the folder with `libs/` and `connect/` (Connect's plugin.path), downloading it when it is not there.
 
-    The folder appears by a rename, so it is complete or absent; two stacks that start together wait for one download.
+    There is one for each state of pom.xml. It appears by a rename, so it is complete or absent; two stacks that start
+    together wait for one download.
     """
     key = hashlib.sha256(POM.read_bytes()).hexdigest()[:16]
     target = cache_root() / key

@@ -87,8 +87,8 @@ def prepare(layout: Layout) -> None:
 def _disarm_stale_pid(data: Path) -> None:
     """Take the dead server's process id out of postmaster.pid when the number now belongs to somebody else.
 
-    PostgreSQL refuses to start while that id is in use by anybody. Only the number is replaced: the line with the shared
-    memory stays, by which PostgreSQL itself notices children of the dead server that still run.
+    PostgreSQL refuses to start while that id is in use by anybody. Only the number is replaced: the line with the
+    shared memory stays, by which PostgreSQL itself notices children of the dead server that still run.
     """
     file = data / "postmaster.pid"
     try:

@@ -64,8 +64,8 @@ class Stack:
     def up(self, services: Iterable[str] | None = None, *, capture: bool = True) -> None:
         """Start what is missing of `services` (default: all) and wait until each is healthy.
 
-        With `capture`, the legacy database, the topics, the SQL for the DBA and the connector are seen to as well, as far
-        as the services they need are among `services`. Raises StackError with the end of the log of what did not start.
+        Topics and the legacy database come with their services; with `capture`, also what enable.sql does and the
+        connector. Raises StackError with the end of the log of what did not start.
         """
         wanted = [name for name in SERVICES if services is None or name in set(services)]
         self.layout.prepare()

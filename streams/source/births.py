@@ -1,7 +1,7 @@
 """Birth records: the first record of every partition of `legacy.identity`, by which a re-created topic is found out.
 
-Kafka gives a topic an id of its own, but our client does not speak that part of its protocol. So whoever makes the topic
-writes one record into every partition, at offset 0, with one UUID for the whole topic (O5).
+Kafka gives a topic an id of its own, but our client does not speak that part of its protocol. So whoever makes the
+topic writes one record into every partition, at offset 0, with one UUID for the whole topic (O5).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from streams.source.kafka import client_options
+from streams.kafka import connection
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -46,7 +46,7 @@ async def read_births(settings: Settings) -> dict[int, str | None]:
     Raises ValueError, with a remedy, where a partition begins with anything else.
     """
     topic = settings.topics.identity
-    consumer = AIOKafkaConsumer(**client_options(settings.kafka), enable_auto_commit=False, max_poll_records=1)
+    consumer = AIOKafkaConsumer(**connection(settings.kafka), enable_auto_commit=False, max_poll_records=1)
     await consumer.start()
     try:
         partitions = [TopicPartition(topic, number) for number in range(settings.partitions)]
@@ -91,7 +91,7 @@ async def complete_births(settings: Settings, *, new: bool) -> str | None:
 
 
 async def _write(settings: Settings, partitions: list[int], name: str) -> None:
-    producer = AIOKafkaProducer(**client_options(settings.kafka), acks="all", enable_idempotence=True)
+    producer = AIOKafkaProducer(**connection(settings.kafka), acks="all", enable_idempotence=True)
     await producer.start()
     try:
         for partition in partitions:
@@ -103,7 +103,7 @@ async def _write(settings: Settings, partitions: list[int], name: str) -> None:
 
 def _not_ours(topic: str, partition: int) -> str:
     return (
-        f"topic {topic}, partition {partition}, does not begin with the birth record of this topic: its first records were "
-        "deleted, or somebody else made it. Stop everything, delete the topic, and run `source repair`, which reads the "
-        "legacy database again."
+        f"topic {topic}, partition {partition}, does not begin with the birth record of this topic: its first records "
+        "were deleted, or somebody else made it. Stop everything, delete the topic, and run `source repair`, which "
+        "reads the legacy database again."
     )

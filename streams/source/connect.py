@@ -90,7 +90,8 @@ class Connect:
 
     async def config(self, name: str) -> dict[str, str] | None:
         """Return the connector's configuration (placeholders, no secrets), None if there is no such connector."""
-        return await self._get(f"/connectors/{name}/config")
+        found: dict[str, str] | None = await self._get(f"/connectors/{name}/config")
+        return found
 
     async def offsets(self, name: str) -> list[dict[str, Any]]:
         """Return the stored offsets: empty before the first one, also while the initial snapshot runs."""

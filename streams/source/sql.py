@@ -7,9 +7,11 @@ very same statements, for the demo and the `cdc` command.
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, LiteralString, cast
+from typing import TYPE_CHECKING
 
-from streams.source.statements import Password, Statement, Step, disabling, enabling, literal, quoted
+from streams.source.disabling import disabling
+from streams.source.enabling import enabling
+from streams.source.statements import Password, Statement, Step, literal, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,7 +80,7 @@ def _execute(connection: psycopg.Connection, step: Step, passwords: Mapping[str,
         text = f"ALTER ROLE {quoted(step.role)} PASSWORD {literal(scrambled)}"
     else:
         return
-    connection.execute(cast("LiteralString", text))  # made of quoted names only
+    connection.execute(text.encode())  # bytes, as psycopg's types take no text that was put together
 
 
 def _rendered(head: str, steps: Sequence[Step]) -> str:

@@ -12,8 +12,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
+from streams.kafka import connection
 from streams.source.births import complete_births
-from streams.source.kafka import client_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,7 +78,7 @@ def _kept(milliseconds: int) -> dict[str, str]:
 
 async def ensure(settings: Settings) -> list[str]:
     """Make the missing topics and return their names; refuse existing ones that are different (TopicError)."""
-    admin = AIOKafkaAdminClient(**client_options(settings.kafka))
+    admin = AIOKafkaAdminClient(**connection(settings.kafka))
     try:
         await admin.start()
         there = await _partitions(admin)
@@ -128,9 +128,9 @@ async def _differences(admin: AIOKafkaAdminClient, table: tuple[Topic, ...]) -> 
     for topic in table:
         if there[topic.name] != topic.partitions:
             problems.append(
-                f"topic {topic.name}: partitions is {there[topic.name]}, expected {topic.partitions}. Partitions cannot be "
-                "changed without moving users: set `partitions` in pipeline.toml to what is there, or delete the topic "
-                "while nothing runs and start again from an initial snapshot."
+                f"topic {topic.name}: partitions is {there[topic.name]}, expected {topic.partitions}. Partitions "
+                "cannot be changed without moving users: set `partitions` in pipeline.toml to what is there, or delete "
+                "the topic while nothing runs and start again from an initial snapshot."
             )
         problems += [
             f"topic {topic.name}: {key} is {found[topic.name].get(key, 'not set')}, expected {expected}. Cure: "
@@ -149,8 +149,8 @@ async def _settings(admin: AIOKafkaAdminClient, table: tuple[Topic, ...]) -> dic
         for code, words, _kind, name, entries in answer.resources:
             if code:
                 raise TopicError(
-                    f"the settings of topic {name} cannot be read ({words or for_code(code).__name__}): give this client "
-                    "the right DESCRIBE_CONFIGS on it"
+                    f"the settings of topic {name} cannot be read ({words or for_code(code).__name__}): give this "
+                    "client the right DESCRIBE_CONFIGS on it"
                 )
             found[name] = {entry[0]: entry[1] for entry in entries}
     return found
