@@ -64,10 +64,7 @@ class Mapper:
         region, id_column = mapping.phone_region, settings.source.users.id
 
         def prepared(rules: tuple[FieldRule, ...], prefix: str = "") -> tuple[_Rule, ...]:
-            return tuple(
-                (rule.target, rule.column, converter(rule, region), _slug(rule, prefix))
-                for rule in rules
-            )  # fmt: skip
+            return tuple((rule.target, rule.column, converter(rule, region), _slug(rule, prefix)) for rule in rules)
 
         self._id = id_column
         self._fields, self._address = prepared(mapping.fields), prepared(mapping.address, "address_")
@@ -110,7 +107,7 @@ class Mapper:
     def status_of(self, user: Mapping[str, Any]) -> Status:
         """Tell what a user's row alone says: live, deleted by its status, or not among the selected ones.
 
-        A delete needs an explicit mark (M9), so whatever is unknown or absent counts as live here.
+        A delete needs an explicit mark (M9): what is unknown or absent never says deleted.
         """
         rule = self._status
         if rule.deleted and rule.column is not None and _word(user.get(rule.column)) in rule.deleted:

@@ -158,6 +158,13 @@ def test_only_a_known_status_lets_a_user_in(status: Any, sent: str, notes: tuple
     assert (result.entity["userStatus"], result.notes) == (sent, notes)
 
 
+def test_a_boolean_can_be_the_status(tmp_path: Path) -> None:
+    values = '{ active = "VERIFIED", pending = "PENDING", locked = "LOCKED" }'
+    own = settings_with(tmp_path, (values, '{ true = "VERIFIED", false = "DECLINED" }'))
+    assert entity(USER | {"status": True}, settings=own)["userStatus"] == "VERIFIED"
+    assert entity(USER | {"status": False}, settings=own)["userStatus"] == "DECLINED"
+
+
 def test_a_soft_delete_is_a_delete() -> None:
     result = mapped(USER | {"status": "deleted"}, PASSWORD)
     assert (result.status, result.entity, result.email_key) == ("deleted", None, None)
