@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from demo.standin.faults import Fault
 
-STRANGER = "00000000-0000-4000-8000-000000000000"
+STRANGER = "ffffffff-ffff-4fff-8fff-ffffffffffff"
 
 
 @dataclass(frozen=True, slots=True)

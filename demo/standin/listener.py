@@ -64,15 +64,13 @@ class Listener:
         self.port = int(self._runner.addresses[0][1])
 
     async def _refuse(self, seconds: float, request: web.Request) -> None:
-        """Close the port and every connection but that of `request`; open it again after `seconds`."""
+        """Close the port for `seconds`, and all connections at once (that of `request` ends with its answer)."""
         if self._site is not None:
             await self._site.stop()
             self._site = None
         server = self._runner.server
         for connection in list(server.connections if server else ()):
-            if connection is request.protocol:
-                connection.keep_alive(False)
-            elif connection.transport is not None:
+            if connection is not request.protocol and connection.transport is not None:
                 connection.transport.abort()
         if self._reopening is not None:
             self._reopening.cancel()

@@ -45,7 +45,11 @@ class Front:
 
     async def _handle(self, endpoint: Endpoint, request: web.Request) -> web.StreamResponse:
         tenant, started = self._tenant, time.perf_counter()
-        call = _read(endpoint, request, await request.read())
+        try:
+            call = _read(endpoint, request, await request.read())
+        except ConnectionError:  # a killed worker leaves in the middle of its request: no fault of ours
+            tenant.counters.calls[endpoint.name]["disconnected"] += 1
+            return web.Response()
         tenant.counters.start(call.endpoint, call.subs, call.emails)
         status = "error"
         try:
@@ -57,7 +61,7 @@ class Front:
         except OSError as error:
             if isinstance(error, ConnectionError):
                 status = "disconnected"
-                raise
+                return web.Response()
             log.error("the data file cannot be written (%s): the call is answered with 500", error.strerror)
             return _response(tenant.problem(500, "internal error"))
         except Exception as error:

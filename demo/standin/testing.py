@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -133,8 +134,8 @@ class Testing:
     async def switch(self, request: web.Request) -> web.Response:
         """Change some switches."""
         try:
-            self._tenant.switch(await _body(request))
-        except SwitchError as error:
+            self._tenant.switch(orjson.loads(await request.read()))
+        except (SwitchError, orjson.JSONDecodeError) as error:
             return _json(400, {"error": str(error)})
         return _json(200, self._tenant.switches.to_json())
 
@@ -165,9 +166,11 @@ class Testing:
             return _json(400, {"error": "seconds must be a number, style one of 503, drop, refused"})
         if style == "refused":
             await self._refuse(seconds, request)
-        else:
-            self._tenant.away_drops = style == "drop"
-            self._tenant.away_until = time.monotonic() + seconds
+            response = web.Response(status=204)
+            response.force_close()
+            return response
+        self._tenant.away_drops = style == "drop"
+        self._tenant.away_until = time.monotonic() + seconds
         return web.Response(status=204)
 
     async def revoke(self, request: web.Request) -> web.Response:
@@ -196,8 +199,9 @@ async def _stream(request: web.Request, pieces: AsyncIterator[bytes]) -> web.Str
     response = web.StreamResponse()
     response.content_type = "application/x-ndjson"
     await response.prepare(request)
-    async for piece in pieces:
-        await response.write(piece)
-        await asyncio.sleep(0)  # calls in between
-    await response.write_eof()
+    with contextlib.suppress(ConnectionError):  # the reader has seen enough
+        async for piece in pieces:
+            await response.write(piece)
+            await asyncio.sleep(0)  # calls in between
+        await response.write_eof()
     return response
