@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from demo.stack.layout import Layout
 
-POLL = 0.05  # seconds between two looks at a condition
+POLL = 0.1  # seconds between two looks at a condition
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> bool:

@@ -67,9 +67,11 @@ class ConnectorStatus:
 class Connect:
     """Kafka Connect at `url`. Use it as an asynchronous context manager."""
 
-    def __init__(self, url: str, *, timeout: float = 30.0) -> None:
+    def __init__(
+        self, url: str, *, timeout: float = 30.0, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
         self.url = url
-        self._http = httpx.AsyncClient(base_url=url, timeout=timeout, trust_env=False)
+        self._http = httpx.AsyncClient(base_url=url, timeout=timeout, trust_env=False, transport=transport)
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,0 +1,73 @@
+"""The SQL for the DBA: complete, explained, without secrets. (tests/integration/test_stack.py runs it.)"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streams.settings import Settings, load
+from streams.source import sql
+from streams.source.disabling import disabling
+from streams.source.enabling import enabling
+from streams.source.statements import Password, Statement, literal, quoted, relation
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return load(ROOT / "pipeline.toml", env={"CDC_DEBEZIUM_PASSWORD": "hunter2"})
+
+
+def test_names_are_quoted() -> None:
+    assert relation('shop."Users"') == '"shop"."""Users"""'
+    assert quoted("user") == '"user"'
+    assert literal("it's") == "'it''s'"
+
+
+def test_every_statement_is_explained_in_the_file(settings: Settings) -> None:
+    for text in (sql.enable_sql(settings), sql.disable_sql(settings)):
+        for block in text.split("\n\n")[2:]:
+            assert block.startswith("-- "), block
+
+
+def test_both_ways_have_the_same_statements(settings: Settings) -> None:
+    text = sql.enable_sql(settings)
+    for step in enabling(settings.source):
+        if isinstance(step, Statement):
+            assert f"\n{step.sql};\n" in text
+        else:
+            assert f"ALTER ROLE {quoted(step.role)} PASSWORD :'password'" in text
+
+
+def test_no_password_stands_in_the_file(settings: Settings) -> None:
+    assert "hunter2" not in sql.enable_sql(settings)
+    roles = [step.role for step in enabling(settings.source) if isinstance(step, Password)]
+    assert roles == [settings.source.role, settings.source.read_role]
+
+
+def test_replica_identity_is_given_back_before_its_index_goes(settings: Settings) -> None:
+    text = sql.disable_sql(settings)
+    assert text.index("REPLICA IDENTITY DEFAULT") < text.index("DROP INDEX CONCURRENTLY")
+
+
+def test_disable_ends_with_the_proof_that_no_slot_is_left(settings: Settings) -> None:
+    assert "pg_replication_slots" in disabling(settings.source)[-1].why + sql.disable_sql(settings).splitlines()[-1]
+
+
+def test_without_a_credentials_table_nothing_is_said_of_one(settings: Settings) -> None:
+    alone = dataclasses.replace(settings, source=dataclasses.replace(settings.source, credentials=None))
+    for text in (sql.enable_sql(alone), sql.disable_sql(alone)):
+        assert "credentials" not in text
+
+
+def test_a_connection_in_a_transaction_is_refused(settings: Settings) -> None:
+    class Open:
+        autocommit = False
+
+    connection: Any = Open()
+    with pytest.raises(ValueError, match="autocommit"):
+        sql.enable(connection, settings, {})
