@@ -70,13 +70,12 @@ async def run(options: argparse.Namespace) -> None:
         os.environ.get("CIDAAS_CLIENT_ID") or CLIENT_ID,
         os.environ.get("CIDAAS_CLIENT_SECRET") or CLIENT_SECRET,
     )
+    # Half a million users are texts, which the collector need not visit again and again.
+    gc.set_threshold(100_000, 50, 100)
     try:
         tenant.open()
     except JournalError as error:
         raise StartError(str(error)) from None
-    # Half a million users are texts, which the collector need not visit again and again.
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
     listener = Listener(tenant, options.host, options.port)
     try:
         await listener.start()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from demo.standin.server import MAX_BODY, Front
-from demo.standin.testing import Testing
+from demo.standin.testing import Extras
 
 if TYPE_CHECKING:
     from demo.standin.tenant import Tenant
@@ -27,7 +27,7 @@ class Listener:
         self.port = port
         app = web.Application(client_max_size=MAX_BODY)
         app.add_routes(Front(tenant).routes())
-        app.add_routes(Testing(tenant, self._refuse).routes())
+        app.add_routes(Extras(tenant, self._refuse).routes())
         # Held calls do not hold up the end: SIGTERM means now.
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.05)
         self._site: web.TCPSite | None = None

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _CHUNK = 1000  # users in one piece of a stream
 
 
-class Testing:
+class Extras:
     """The test-only endpoints; `refuse` closes the listening socket for some seconds."""
 
     def __init__(self, tenant: Tenant, refuse: Callable[[float, web.Request], Awaitable[None]]) -> None:
