@@ -51,7 +51,7 @@ class _Batch:
     snaps: dict[bytes, Snapshot] = field(default_factory=dict)
     before: dict[bytes, int | None] = field(default_factory=dict)  # flags as stored; None for a new user
     dirty: dict[bytes, bool] = field(default_factory=dict)  # user -> streamed lately
-    deletes: set[bytes] = field(default_factory=set)
+    decided: bool = False
     removals: list[tuple[bytes, bytes]] = field(default_factory=list)
     resync: list[bytes] = field(default_factory=list)
     reserved: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -69,7 +69,9 @@ class Join:
         """`send` appends a control record to `legacy.identity` and waits for the broker; `joined` hears of each
         written user, its situation and whether the change was streamed."""
         self._reader = RowReader(settings.source)
-        self._merger = Merger(settings.source.users.lazy, lambda row: status_of(row, settings) == "live")
+        self._live = lambda row: status_of(row, settings) == "live"
+        self._merger = Merger(settings.source.users.lazy, self._live)
+        self._window = settings.brake.window
         self._send, self._joined = send, joined
         self.rows: Counter[str] = Counter()
         self.last_commit_us = 0
@@ -80,6 +82,9 @@ class Join:
         self._load(partition, batch, work)
         for record in batch:
             self._record(partition, record, work)
+        if work.decided:
+            figure = records.pack(partition.snapshots.owner, partition.decisions.body())
+            work.reserved.append((records.DELETES, figure))
         items = [(key, work.snaps[key].encode(partition.snapshots.owner)) for key in work.dirty]
         await partition.snapshots.put([*work.reserved, *items])
         await self._doubt(partition, work.resync)
@@ -88,6 +93,9 @@ class Join:
         partition.joined_offset = batch[-1].offset
         partition.last_write = time.monotonic()
         self._tell(partition, work)
+
+    def _is_live(self, snap: Snapshot) -> bool:
+        return snap.user is not None and snap.user.values is not None and self._live(snap.user.values)
 
     def _load(self, partition: Partition, batch: Sequence[ConsumerRecord], work: _Batch) -> None:
         keys = list({record.key for record in batch if record.key and not record.key.startswith(RESERVED)})
@@ -120,8 +128,12 @@ class Join:
             snap = work.snaps[key] = Snapshot()
         elif at <= snap.applied:
             return  # read already: a replay (M1)
+        was_live = self._is_live(snap)
         result = self._merge(snap, change, at, epoch)
         if result is not Merge.NOTHING:
+            if was_live and not self._is_live(snap):
+                partition.decisions.add(record.offset, record.timestamp, self._window)
+                work.decided = True
             streamed = isinstance(change, RowChange) and change.op != "r"
             work.dirty[key] = streamed or work.dirty.get(key, False)
         if isinstance(change, RowChange):

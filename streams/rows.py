@@ -42,6 +42,8 @@ class RowChange:
     row: dict[str, Any] | None
     lsn: int | None
     tx: int | None
+    #: LSN of the last commit before this row's transaction; the same for all its rows, growing from one to the next.
+    after_commit: int | None
     committed_us: int
     moved_from: str | None
     missing: tuple[str, ...]
@@ -92,6 +94,14 @@ class Epoch:
 
 
 Control = Removal | ReadAgain | SetAside | Resync | Epoch
+
+
+def after_commit(sequence: object) -> int | None:
+    """Read the LSN of the last commit before a transaction from Debezium's `source.sequence`."""
+    if not isinstance(sequence, str):
+        return None
+    first = orjson.loads(sequence)[0]
+    return None if first is None else int(first)
 
 
 def key_text(key: bytes | None) -> str:
@@ -161,6 +171,7 @@ class RowReader:
             row=row,
             lsn=None if lsn is None else int(lsn),
             tx=record.get("__source_txId"),
+            after_commit=after_commit(record.get("__source_sequence")),
             committed_us=int(record.get("__source_ts_us") or 0),
             moved_from=None if moved_from is None or str(moved_from) == user_id else str(moved_from),
             missing=missing,

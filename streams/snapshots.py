@@ -65,9 +65,11 @@ class Snapshot:
     credentials: dict[str, Row] = field(default_factory=dict)
     aside: tuple[int, str] | None = None
     seen_live: bool = False
-    #: LSN, transaction and commit time (µs) of the last change, and whether it was streamed (C7, and for people).
+    #: of the last change: LSN, transaction, last commit before that transaction, commit time (µs), and whether it was
+    #: streamed (C7, and for people).
     lsn: int | None = None
     tx: int | None = None
+    after_commit: int | None = None
     committed_us: int = 0
     streamed: bool = False
 
@@ -89,7 +91,7 @@ class Snapshot:
 
     def encode(self, owner: int) -> bytes:
         """Encode for the changelog; `owner` is the number of the writing owner (O3)."""
-        body: dict[str, Any] = {"x": (self.lsn, self.tx, self.committed_us, self.streamed)}
+        body: dict[str, Any] = {"x": (self.lsn, self.tx, self.after_commit, self.committed_us, self.streamed)}
         if self.user is not None:
             body["u"] = (self.user.epoch, self.user.lsn, self.user.values)
         if self.credentials:
@@ -119,7 +121,7 @@ def decode(value: bytes) -> Snapshot:
     """Decode a snapshot from the changelog or the store."""
     _, ae, ao, ve, vo, flags = _HEAD.unpack_from(value)
     body = orjson.loads(memoryview(value)[_HEAD.size :])
-    lsn, tx, committed_us, streamed = body["x"]
+    lsn, tx, after_commit, committed_us, streamed = body["x"]
     user = body.get("u")
     aside = body.get("s")
     return Snapshot(
@@ -131,6 +133,7 @@ def decode(value: bytes) -> Snapshot:
         seen_live=bool(flags & Flag.SEEN_LIVE),
         lsn=lsn,
         tx=tx,
+        after_commit=after_commit,
         committed_us=committed_us,
         streamed=streamed,
     )
@@ -151,6 +154,7 @@ class Merger:
         )
         if result is not Merge.NOTHING:
             snap.lsn, snap.tx, snap.committed_us = change.lsn, change.tx, change.committed_us
+            snap.after_commit = change.after_commit
             snap.streamed = change.op != "r"
         return _stamp(snap, result, at)
 
@@ -205,7 +209,7 @@ class Merger:
                 return Merge.NOTHING
             result = _mark(snap, removal.pk, row, removal.epoch, removal.lsn or 0)
             if result is Merge.VERSION:
-                snap.lsn, snap.tx, snap.streamed = removal.lsn, None, True
+                snap.lsn, snap.tx, snap.after_commit, snap.streamed = removal.lsn, None, None, True
         return _stamp(snap, result, at)
 
     def read_again(self, snap: Snapshot, number: int, at: Position) -> Merge:

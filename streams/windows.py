@@ -33,15 +33,18 @@ class Windows:
         self._waiting: dict[bytes, float] = {}
         self._alarms: list[tuple[float, bytes]] = []
         #: users of which a call is in flight; True when something new arrived meanwhile.
-        self._flying: dict[bytes, bool] = {}
+        self.flying: dict[bytes, bool] = {}
 
     def __len__(self) -> int:
-        return len(self._live) + len(self._backlog) + len(self._waiting) + len(self._flying)
+        return len(self._live) + len(self._backlog) + len(self._waiting) + len(self.flying)
+
+    def __contains__(self, user: object) -> bool:
+        return user in self._live or user in self._backlog or user in self._waiting or user in self.flying
 
     @property
     def in_flight(self) -> int:
         """Users of which a call is in flight."""
-        return len(self._flying)
+        return len(self.flying)
 
     @property
     def waiting(self) -> int:
@@ -50,8 +53,8 @@ class Windows:
 
     def add(self, key: bytes, now: float, *, live: bool) -> None:
         """A new version of this user is confirmed in the store; it may leave when it has been quiet for a while."""
-        if key in self._flying:
-            self._flying[key] = True
+        if key in self.flying:
+            self.flying[key] = True
             return
         if key in self._waiting:
             return  # a rule's wait holds for the newer version too (C4, C5)
@@ -87,7 +90,7 @@ class Windows:
         self._backlog.clear()
         self._waiting.clear()
         self._alarms.clear()
-        self._flying.clear()
+        self.flying.clear()
 
     def take(self, now: float, *, idle: bool) -> list[bytes]:
         """Take the next window, marked as in flight; empty when it is better to wait."""
@@ -109,7 +112,7 @@ class Windows:
         for key in ready:
             if self._live.pop(key, None) is None:
                 del self._backlog[key]
-            self._flying[key] = False
+            self.flying[key] = False
         return ready
 
     def due(self, now: float, *, idle: bool) -> float | None:
@@ -129,7 +132,7 @@ class Windows:
 
     def done(self, key: bytes) -> bool:
         """The call for this user is over; returns True when something new arrived meanwhile."""
-        return self._flying.pop(key, False)
+        return self.flying.pop(key, False)
 
     def _ring(self, now: float) -> None:
         while self._alarms and self._alarms[0][0] <= now:

@@ -17,9 +17,10 @@ from streams import ledger, snapshots
 from streams.ledger import Situation
 from streams.snapshots import Flag
 from streams.state import records
+from streams.state.decisions import Decisions
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from streams.state.changelog import Changelog
     from streams.state.store import Stored
@@ -51,6 +52,8 @@ class Partition:
         self.owned = asyncio.Event()
         #: no call starts and no answer counts once the partition is given up (O1).
         self.closing = False
+        #: the stores are closed: whatever comes now comes too late.
+        self.closed = False
         self.take_over_facts: TakeOver | None = None
         #: source epochs: (first offset, number), ascending (M8).
         self.epochs: list[tuple[int, int]] = [(0, 1)]
@@ -63,11 +66,17 @@ class Partition:
         self.unreadable = 0
         #: users with no confirmed entry when we took over (C5); emptied when their time is over.
         self.unconfirmed: set[bytes] = set()
+        #: users of whom the ledger knows but `snapshots` does not: their snapshots are lost (O4).
+        self.orphans: list[bytes] = []
         self._taken_at = 0.0
         #: until when calls of ours may still be on their way after an unclear end (C4), monotonic.
         self.unclear_until = 0.0
         self.calls = 0
         self.joined_offset = -1
+        #: delete decisions of the last minutes (the brake); loaded at the take-over.
+        self.decisions = Decisions()
+        #: users with a ledger entry, for `delivery.only` = first N.
+        self.admitted = 0
         self.last_write = time.monotonic()
 
     # -- ownership -------------------------------------------------------------------------------------------------
@@ -96,6 +105,9 @@ class Partition:
         stored = self.snapshots.store.get(records.EPOCHS)
         if stored is not None:
             self.epochs = [(first, number) for first, number in records.unpack(stored.value)[1]["epochs"]]
+        decided = self.snapshots.store.get(records.DELETES)
+        if decided is not None:
+            self.decisions = Decisions.load(records.unpack(decided.value)[1])
         self.unreadable = sum(1 for _ in self.snapshots.store.reserved(records.UNREADABLE))
 
     async def settle(self) -> None:
@@ -105,7 +117,7 @@ class Partition:
 
     async def close(self) -> None:
         """Give the stores back; waits for writes that are on their way."""
-        self.closing = True
+        self.closing = self.closed = True
         await self.snapshots.close()
         await self.ledger.close()
 
@@ -172,16 +184,22 @@ class Partition:
         """
         self.situations.clear()
         self.counts.clear()
-        self.known = self.gone = 0
+        self.known = self.gone = self.admitted = 0
         self.unconfirmed = set()
+        self.orphans = []
         remember = self.take_over_facts is not None and not self.take_over_facts.settled
         entries = self.ledger.store.items()
         entry_key, entry = next(entries, (None, None))
         found: list[tuple[bytes, Situation, int]] = []
         for seen, (key, snap) in enumerate(self.snapshots.store.items(), 1):
             while entry_key is not None and entry_key < key:
+                self.orphans.append(entry_key)
                 entry_key, entry = next(entries, (None, None))
-            mine = entry if entry_key == key else None
+            mine = None
+            if entry_key == key:
+                mine = entry
+                entry_key, entry = next(entries, (None, None))
+            self.admitted += mine is not None
             self.known += 1
             if snapshots.head(snap.value).flags & Flag.GONE:
                 self.gone += 1
@@ -195,10 +213,12 @@ class Partition:
                 yield found
                 found = []
                 await asyncio.sleep(0)
+        if entry_key is not None:
+            self.orphans.append(entry_key)
+        self.orphans.extend(key for key, _ in entries)
         yield found
 
-    def orphans(self) -> Iterable[bytes]:
-        """Users of whom the ledger knows but `snapshots` does not: their snapshots are lost (O4)."""
-        for key in self.ledger.store:
-            if self.snapshots.store.get(key) is None:
-                yield key
+    def admit(self) -> bool:
+        """Count one more user among the first N that may leave."""
+        self.admitted += 1
+        return True

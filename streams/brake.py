@@ -1,0 +1,115 @@
+"""The delete brake: an upsert can be repeated, a delete cannot be taken back.
+
+Decisions to delete are counted where they are made, in the partition, together with the snapshots (a restart forgets
+none). Each owner puts its figure into the control topic, every worker adds all of them up, and no delete leaves before
+its worker has read back a figure that contains it.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from streams.pipeline import Pipeline
+    from streams.settings import Brake as Limits
+    from streams.state import Partition
+
+log = logging.getLogger(__name__)
+
+FIGURE = "brake/"
+TRIPPED = "brake"
+
+
+class Verdict(enum.Enum):
+    """What the brake says of one delete."""
+
+    GO = "go"
+    WAIT = "wait"  # the figure that contains it has not been read back yet
+    PARK = "park"
+    STAY = "stay"  # a person rejected it
+
+
+class Brake:
+    """Adds up all partitions' decisions and parks deletes when they are too many."""
+
+    def __init__(self, limits: Limits, pipeline: Pipeline) -> None:
+        self._limits, self._pipeline = limits, pipeline
+        self._published: dict[int, tuple[int, int]] = {}
+
+    async def publish(self, partition: Partition) -> None:
+        """Put the partition's figure into the control topic when it has decisions that are not there yet."""
+        known = partition.known - partition.gone
+        figure = (partition.decisions.upto, known)
+        if self._published.get(partition.number, (-1, 0))[0] == figure[0]:
+            return
+        self._published[partition.number] = figure
+        await self._pipeline.control.put(f"{FIGURE}{partition.number}", {**partition.decisions.body(), "known": known})
+
+    def forget(self) -> None:
+        """Publish anew after a rebalance."""
+        self._published.clear()
+
+    def total(self) -> tuple[int, int]:
+        """Decisions in the window over the whole pipeline, and the limit."""
+        figures = [body for key, body in self._pipeline.control.state.items() if key.startswith(FIGURE)]
+        newest = max((at for body in figures for at, _ in body["buckets"]), default=0)
+        # Broker time: the newest decision is the latest moment that is known of it.
+        since = newest - int(self._limits.window * 1000)
+        count = sum(n for body in figures for at, n in body["buckets"] if at > since)
+        known = sum(body["known"] for body in figures) + count
+        return count, int(max(self._limits.floor, min(self._limits.ceiling, self._limits.share * known)))
+
+    @property
+    def tripped(self) -> dict[str, Any] | None:
+        """Why deletes are parked, or None."""
+        return self._pipeline.control.state.get(TRIPPED) if self._is_on() else None
+
+    def _is_on(self) -> bool:
+        body = self._pipeline.control.state.get(TRIPPED)
+        return body is not None and bool(body.get("on"))
+
+    async def verdict(self, partition: Partition, offset: int) -> Verdict:
+        """Decide for the delete whose version stands at `offset` of its partition."""
+        state = self._pipeline.control.state
+        figure = state.get(f"{FIGURE}{partition.number}")
+        if partition.decisions.upto >= offset and (figure is None or figure["upto"] < offset):
+            await self.publish(partition)
+            figure = state.get(f"{FIGURE}{partition.number}")
+            if figure is None or figure["upto"] < offset:
+                return Verdict.WAIT
+        answered = state.get(TRIPPED, {})
+        number = str(partition.number)
+        if offset <= answered.get("rejected", {}).get(number, -1):
+            return Verdict.STAY
+        if offset <= answered.get("allowed", {}).get(number, -1):
+            return Verdict.GO
+        if self._is_on():
+            return Verdict.PARK
+        count, limit = self.total()
+        if count - self._answered(answered) > limit:
+            await self._trip(count, limit, answered)
+            return Verdict.PARK
+        return Verdict.GO
+
+    @staticmethod
+    def _answered(answered: dict[str, Any]) -> int:
+        """Decisions that a person has answered already do not trip the brake again."""
+        return int(answered.get("counted", 0)) if time.time() - answered.get("at", 0.0) < 600 else 0
+
+    async def _trip(self, count: int, limit: int, answered: dict[str, Any]) -> None:
+        why = f"{count} deletes within {self._limits.window / 60:.0f} minutes, more than {limit}"
+        log.error("delete brake: %s; all deletes are parked until a person allows or rejects them", why)
+        await self._pipeline.control.put(TRIPPED, {**answered, "on": True, "why": why, "at": time.time()})
+
+    async def answer(self, *, allow: bool, who: str) -> dict[str, Any]:
+        """Allow or reject every delete decided until now; returns the record that was written."""
+        state = self._pipeline.control.state
+        body = dict(state.get(TRIPPED, {}))
+        upto = {key.removeprefix(FIGURE): figure["upto"] for key, figure in state.items() if key.startswith(FIGURE)}
+        body["allowed" if allow else "rejected"] = upto
+        body |= {"on": False, "who": who, "at": time.time(), "counted": self.total()[0]}
+        await self._pipeline.control.put(TRIPPED, body)
+        return body

@@ -1,0 +1,168 @@
+"""One delete at a time: brake, second look, call, proof (C1, C8, design: Deletes are different)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from streams.brake import Verdict
+from streams.cidaas.client import DeleteOutcome
+from streams.cidaas.errors import CidaasError, Halve
+from streams.jobs import Do, Job
+from streams.ledger import Entry, State
+from streams.legacy import LegacyAwayError
+from streams.mapping import status_of
+from streams.rows import SetAside, write_control
+from streams.verdicts import confirmed, quarantined
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streams.delivery import Delivery
+
+log = logging.getLogger(__name__)
+
+#: A row that is there although it was seen deleted must bring a newer version within this time (second look).
+_NEWER_WITHIN = 60.0
+#: C8: sent again after, given up and shown after, in seconds.
+_PURGE_AGAIN, _PURGE_LOST = 900.0, 3600.0
+
+
+class Deletes:
+    """Deletes users at cidaas."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+        self._cidaas = delivery.cidaas
+        self._settings = delivery.settings
+        #: users whose row is there again, since when.
+        self._alive: dict[bytes, float] = {}
+
+    async def window(self, users: Sequence[bytes]) -> None:
+        """Delete the users of one window, one after the other."""
+        for job in await self._delivery.prepare(users, Do.DELETE):
+            await self._one(job)
+
+    async def _one(self, job: Job) -> None:
+        delivery, partition = self._delivery, job.partition
+        assert job.snap is not None
+        if delivery.pipeline.behind(partition):
+            self._wait(job, 0.25)  # a mass delete in one transaction must be counted before the first one leaves
+            return
+        if job.entry is not None and job.entry.extra.get("purged_at"):
+            await self._purged(job, float(job.entry.extra["purged_at"]))
+            return
+        verdict = await delivery.brake.verdict(partition, job.snap.version[1])
+        if verdict is Verdict.WAIT:
+            self._wait(job, 0.25)
+        elif verdict is Verdict.PARK:
+            await self._finish(job, self._held(job, State.PARKED, "the delete brake holds it"))
+        elif verdict is Verdict.STAY:
+            await self._finish(job, self._held(job, State.REJECTED, "a person rejected the delete"))
+        elif await self._second_look(job):
+            await self._call(job)
+
+    @staticmethod
+    def _held(job: Job, state: State, reason: str) -> Entry:
+        entry = job.next_entry(state, time.time())
+        entry.reason = reason
+        return entry
+
+    def _wait(self, job: Job, seconds: float) -> None:
+        self._delivery.wait(job, seconds)
+
+    async def _finish(self, job: Job, entry: Entry) -> None:
+        await self._delivery.write([(job, entry)])
+        self._delivery.count([(job, entry)])
+        self._delivery.release([job])
+
+    async def _second_look(self, job: Job) -> bool:
+        """Read the row in the legacy database: True when it is really gone or deleted there, too."""
+        delivery = self._delivery
+        try:
+            rows = await delivery.pipeline.legacy.users([job.id])
+        except LegacyAwayError as error:
+            delivery.outcomes["delete_waits_for_legacy"] += 1
+            log.warning("delete waits user=%s: %s", job.id, error)
+            self._wait(job, 2.0)
+            return False
+        row = rows.get(job.id)
+        if row is None or status_of(row, self._settings) != "live":
+            self._alive.pop(job.user, None)
+            return True
+        since = self._alive.setdefault(job.user, time.monotonic())
+        delivery.outcomes["delete_not_sent_row_is_there"] += 1
+        if time.monotonic() - since > _NEWER_WITHIN and delivery.pipeline.source_is_live():
+            del self._alive[job.user]
+            log.error("deleted user is in the legacy database user=%s: it will be read again", job.id)
+            reason = "it was seen deleted, but its row is there and no newer change came"
+            await delivery.pipeline.send(job.key, write_control(SetAside(reason)))
+            delivery.release([job])
+            return False
+        self._wait(job, 1.0)
+        return False
+
+    async def _call(self, job: Job) -> None:
+        delivery = self._delivery
+        sub = delivery.inspector.sub_of(job.key)
+        purge = self._settings.cidaas.delete == "purge"
+        if purge:
+            # C8: noted before the call, so that a new sign-up does not overtake a purge that nobody remembers.
+            entry = self._held(job, State.IN_DOUBT, "the purge is on its way")
+            entry.sub, entry.extra = sub, {**entry.extra, "purged_at": time.time()}
+            await delivery.write([(job, entry)])
+            job.entry = entry
+        try:
+            outcome = await delivery.call(
+                [job], Do.DELETE, lambda: self._cidaas.delete(sub, self._settings.cidaas.delete)
+            )
+        except CidaasError as error:
+            await self._failed(job, error)
+            return
+        if outcome is DeleteOutcome.GONE:
+            await self._finish(job, self._gone(job, sub))
+        else:
+            self._wait(job, 1.0)
+
+    @staticmethod
+    def _gone(job: Job, sub: str) -> Entry:
+        entry = confirmed(job, "DELETED")
+        entry.sub = sub
+        return entry
+
+    async def _failed(self, job: Job, error: CidaasError) -> None:
+        delivery = self._delivery
+        if error.policy.halve is Halve.AT_ONCE:
+            entry = quarantined(job, "delete_refused", str(error))
+            entry.extra.pop("purged_at", None)
+            await self._finish(job, entry)
+            return
+        if job.entry is not None and job.entry.extra.get("purged_at") and not error.policy.settle:
+            job.entry.extra.pop("purged_at")  # it was not accepted: the next try sends it again
+            await delivery.write([(job, job.entry)])
+        if error.policy.settle:
+            await delivery.settle([job], Do.DELETE)
+        delivery.release([job])
+
+    async def _purged(self, job: Job, since: float) -> None:
+        """C8: a purge is confirmed only when a read finds the user gone."""
+        delivery, entry = self._delivery, job.entry
+        assert entry is not None
+        sub = entry.sub or delivery.inspector.sub_of(job.key)
+        try:
+            there = await delivery.call([job], Do.DELETE, lambda: self._cidaas.exists(sub))
+        except CidaasError:
+            self._wait(job, 2.0)
+            return
+        age = time.time() - since
+        if not there:
+            await self._finish(job, self._gone(job, sub))
+        elif age > _PURGE_LOST:
+            lost = quarantined(job, "purge_without_effect", "cidaas accepted the purge, but the user is still there")
+            await self._finish(job, lost)
+        elif age > _PURGE_AGAIN and not entry.extra.get("purged_again"):
+            entry.extra = {"purged_again": True}
+            await self._finish(job, entry)
+        else:
+            self._wait(job, min(60.0, max(1.0, age)))

@@ -1,0 +1,337 @@
+"""Delivers what is pending: two queues, bounded concurrency, and nothing that is not owned.
+
+The agents for upserts and for deletes take windows from their queues; between taking and answering a user belongs to
+one call only. What lives here is memory and nothing else: after a crash a scan of the two tables finds it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from streams.brake import Brake
+from streams.calls import Calls, NotOursError
+from streams.cidaas.client import Cidaas
+from streams.deletes import Deletes
+from streams.jobs import Do, Inspector, Job
+from streams.ledger import Entry, Situation, State
+from streams.rows import SetAside, write_control
+from streams.snapshots import Flag, head
+from streams.upserts import Upserts
+from streams.windows import Windows
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+
+    from streams.pipeline import Pipeline
+    from streams.state import Partition
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: A delete leaves no sooner than this after its record (design: Deletes are different), in seconds.
+DELETE_QUIET = 2.0
+
+
+def pack(partition: Partition, key: bytes) -> bytes:
+    """Name a user of one partition in the queues."""
+    return partition.number.to_bytes(2, "big") + key
+
+
+class Delivery:
+    """The queues of this worker and what all its calls have in common."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+        self.settings = settings = pipeline.settings
+        self.cidaas = Cidaas(settings.cidaas, concurrency=settings.delivery.concurrency)
+        self.inspector = Inspector(settings, pipeline.control)
+        self.calls = Calls(settings.delivery.concurrency, settings.cidaas.timeout + 5.0, pipeline.still_member)
+        self.queues = {Do.UPSERT: Windows(settings.delivery), Do.DELETE: Windows(settings.delivery, size=1)}
+        self.upserts = Upserts(self)
+        self.brake = Brake(settings.brake, pipeline)
+        self.deletes = Deletes(self)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._poke = asyncio.Event()
+        self._taking = True
+        self._cap = settings.delivery.concurrency
+        #: figures for `status` and /metrics
+        self.confirmed = 0
+        self.outcomes: Counter[str] = Counter()
+        self.notes: Counter[str] = Counter()
+        self.latencies: deque[float] = deque(maxlen=10_000)
+        self.finished: deque[tuple[float, int]] = deque(maxlen=20_000)
+
+    # -- what is pending -------------------------------------------------------------------------------------------
+
+    def found(self, partition: Partition, users: Iterable[tuple[bytes, Situation, int]]) -> None:
+        """Queue what a scan found, as backlog."""
+        now = time.monotonic()
+        for key, situation, _ in users:
+            if situation is Situation.PENDING:
+                self._queue(Do.UPSERT).add(pack(partition, key), now, live=False)
+
+    def joined(self, partition: Partition, key: bytes, situation: Situation | None, streamed: bool) -> None:
+        """Hear of a user whose snapshot or entry was written just now."""
+        partition.moved(key, situation)
+        user = pack(partition, key)
+        if situation is not Situation.PENDING:
+            for queue in self.queues.values():
+                queue.discard(user)
+            return
+        self._add(user, live=streamed)
+        self.poke()
+
+    def _queue(self, do: Do) -> Windows:
+        return self.queues[do]
+
+    def _add(self, user: bytes, *, live: bool, do: Do = Do.UPSERT) -> None:
+        now = time.monotonic()
+        for other, queue in self.queues.items():
+            if other is not do and user in queue:
+                queue.add(user, now, live=live)  # it stays in its queue; `prepare` moves it if it must
+                return
+        self._queue(do).add(user, now, live=live)
+
+    def poke(self) -> None:
+        """Something may have become sendable."""
+        self._poke.set()
+
+    def wake(self, user: bytes) -> None:
+        """What the user waited for has happened."""
+        for queue in self.queues.values():
+            queue.wake(user, time.monotonic())
+        self.poke()
+
+    # -- agents ----------------------------------------------------------------------------------------------------
+
+    async def run(self, do: Do) -> None:
+        """Take windows of one kind and send them, until the worker stops."""
+        queue = self._queue(do)
+        act = self.upserts.window if do is Do.UPSERT else self.deletes.window
+        while True:
+            flying = sum(1 for task in self._tasks if task.get_name() == do.value)
+            window: list[bytes] = []
+            if self._may_take() and flying < self._cap:
+                window = queue.take(time.monotonic(), idle=flying == 0)
+            if window:
+                task = asyncio.create_task(self._window(queue, act(window), window), name=do.value)
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+                await asyncio.sleep(0)
+                continue
+            wait = queue.due(time.monotonic(), idle=flying == 0) if self._may_take() else None
+            if flying >= self._cap:
+                wait = None
+            await self._poked(0.25 if wait is None else max(0.001, min(wait, 0.25)))
+
+    async def _poked(self, timeout: float) -> None:
+        self._poke.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._poke.wait()
+
+    def _may_take(self) -> bool:
+        return self._taking and self.paused is None and bool(self.pipeline.partitions())
+
+    @property
+    def paused(self) -> dict[str, Any] | None:
+        """Why nothing is sent, or None."""
+        return self.pipeline.control.paused(self.settings.delivery.start)
+
+    async def _window(self, queue: Windows, work: Coroutine[Any, Any, None], users: list[bytes]) -> None:
+        try:
+            await work
+        except NotOursError:
+            for user in users:
+                queue.done(user)  # its next owner finds it
+        except Exception as error:
+            await self.pipeline.crash(error)
+        finally:
+            self.poke()
+
+    # -- one window --------------------------------------------------------------------------------------------------
+
+    async def prepare(self, users: Sequence[bytes], do: Do) -> list[Job]:
+        """Look at users that are in flight; those that have something else to do than `do` are released."""
+        by_partition: dict[int, list[bytes]] = {}
+        for user in users:
+            by_partition.setdefault(int.from_bytes(user[:2], "big"), []).append(user)
+        jobs: list[Job] = []
+        for number, members in by_partition.items():
+            runner = self.pipeline.runners.get(number)
+            partition = runner.partition if runner is not None else None
+            if partition is None or partition.closing or not partition.owned.is_set():
+                for user in members:
+                    self._drop(user)
+                continue
+            keys = [user[2:] for user in members]
+            for user, key, (snap, entry) in zip(members, keys, partition.read(keys), strict=True):
+                if not self._selected(partition, key, entry is not None):
+                    self._drop(user)
+                    continue
+                jobs.append(self.inspector.inspect(partition, user, key, snap, entry))
+        return await self._sorted(jobs, do)
+
+    def _selected(self, partition: Partition, key: bytes, known: bool) -> bool:
+        """Whether `delivery.only` lets this user out: named ids, or a share of the first N for each partition."""
+        only = self.settings.delivery.only
+        if only is None:
+            return True
+        if not isinstance(only, int):
+            return key.decode(errors="replace") in only
+        if known:
+            return True
+        share = only // self.settings.partitions + (partition.number < only % self.settings.partitions)
+        return partition.admitted < share and partition.admit()
+
+    async def _sorted(self, jobs: list[Job], do: Do) -> list[Job]:
+        mine: list[Job] = []
+        records: list[tuple[Job, Entry]] = []
+        for job in jobs:
+            if job.do is do:
+                mine.append(job)
+            elif job.do is Do.WAIT:
+                for queue in self.queues.values():
+                    queue.done(job.user)
+                self._queue(do).wait(job.user, job.until)
+            elif job.do is Do.RECORD and job.record is not None:
+                records.append((job, job.record))
+            elif job.do in (Do.UPSERT, Do.DELETE):
+                self._drop(job.user)
+                # A delete leaves no sooner than 2 s after its record.
+                if job.do is Do.DELETE:
+                    self._queue(Do.DELETE).wait(job.user, time.monotonic() + DELETE_QUIET)
+                else:
+                    self._queue(job.do).add(job.user, time.monotonic(), live=True)
+            elif job.do is Do.SET_ASIDE:
+                await self._stale(job)
+            else:
+                job.partition.moved(job.key, job.situation)
+                self._drop(job.user)
+        if records:
+            await self.write(records)
+            self.release([job for job, _ in records])
+        return mine
+
+    async def _stale(self, job: Job) -> None:
+        """O4: the ledger knows more than the snapshot, so the snapshot is stale: set the user aside."""
+        self.outcomes["stale_snapshot"] += 1
+        log.error("stale snapshot found user=%s partition=%d", job.id, job.partition.number)
+        entry = job.entry or Entry()
+        entry.version, entry.state, entry.reason = (0, 0), State.IN_DOUBT, "the snapshot was stale"
+        await self.pipeline.send(job.key, write_control(SetAside("its snapshot was older than what cidaas had")))
+        await self.write([(job, entry)])
+        self._drop(job.user)
+
+    async def call(self, jobs: Sequence[Job], do: Do, request: Callable[[], Awaitable[T]]) -> T:
+        """Make one call for these users."""
+        partitions = {job.partition.number: job.partition for job in jobs}.values()
+        return await self.calls.make(partitions, do.value, len(jobs), request)
+
+    async def settle(self, jobs: list[Job], do: Do) -> list[Job]:
+        """Rest until no request of these users can be on its way (C4), then look at them again."""
+        await asyncio.sleep(self.calls.settle)
+        return await self.prepare([job.user for job in jobs], do)
+
+    async def write(self, results: Sequence[tuple[Job, Entry]]) -> None:
+        """Write entries to the ledger; what belongs to a partition that was given up is dropped."""
+        by_partition: dict[int, list[tuple[Job, Entry]]] = {}
+        for job, entry in results:
+            by_partition.setdefault(job.partition.number, []).append((job, entry))
+        await asyncio.gather(*(self._write(members[0][0].partition, members) for members in by_partition.values()))
+
+    async def _write(self, partition: Partition, results: list[tuple[Job, Entry]]) -> None:
+        if partition.closed:
+            return  # its next owner finds these users pending
+        changelog = partition.ledger
+        owner, count = changelog.owner, changelog.next_count
+        await changelog.put([(job.key, entry.encode(owner, count())) for job, entry in results])
+        keys = [job.key for job, _ in results]
+        for key, (snap, entry) in zip(keys, partition.read(keys), strict=True):
+            partition.moved(key, partition.situation(snap, entry))
+
+    def wait(self, job: Job, seconds: float) -> None:
+        """Put a user that is in flight back, to be looked at again later."""
+        for queue in self.queues.values():
+            queue.done(job.user)
+        self._queue(job.do).wait(job.user, time.monotonic() + seconds)
+        self.poke()
+
+    def release(self, jobs: Iterable[Job]) -> None:
+        """The call for these users is over: who is still pending, or pending again, goes back into the queue."""
+        for job in jobs:
+            self._drop(job.user)
+            partition = job.partition
+            if partition.closing:
+                continue
+            if partition.situations.get(job.key) is Situation.PENDING:
+                snap = partition.snapshots.store.get(job.key)
+                gone = snap is not None and head(snap.value).flags & Flag.GONE
+                live = job.snap is None or job.snap.streamed
+                if gone:
+                    self._queue(Do.DELETE).add(job.user, time.monotonic(), live=live)
+                else:
+                    self._queue(Do.UPSERT).add(job.user, time.monotonic(), live=live)
+        self.poke()
+
+    def _drop(self, user: bytes) -> None:
+        for queue in self.queues.values():
+            if queue.done(user):
+                queue.add(user, time.monotonic(), live=True)
+
+    def count(self, results: Iterable[tuple[Job, Entry]]) -> None:
+        """Add finished users to the figures."""
+        done = 0
+        for _, entry in results:
+            self.outcomes[entry.state.name.lower()] += 1
+            if entry.state is State.CONFIRMED:
+                done += 1
+                self.notes.update(entry.notes)
+                if entry.latency:
+                    self.latencies.append(entry.latency)
+        self.confirmed += done
+        if done:
+            self.finished.append((time.monotonic(), done))
+
+    def why_waiting(self, partition: Partition, key: bytes) -> str:
+        """Why a pending user has not left yet, as far as this worker's memory knows; "" when it is just queued."""
+        user = pack(partition, key)
+        if partition.not_before(key, int(time.time() * 1000)) and key in partition.unconfirmed:
+            return "a call of the worker before may still be on its way (C5)"
+        if any(user in queue.flying for queue in self.queues.values()):
+            return "its call is on its way"
+        if self.calls.trouble:
+            return f"cidaas does not take calls: {self.calls.trouble}"
+        return ""
+
+    # -- giving up (O1) ----------------------------------------------------------------------------------------------
+
+    async def stop_taking(self) -> None:
+        """No new call starts from now on."""
+        self._taking = False
+
+    async def drain(self, deadline: float) -> None:
+        """Give the calls in flight a bounded time; cancel what has not ended (O1)."""
+        await self.calls.drain(deadline)
+        tasks = list(self._tasks)
+        if tasks:  # those with an answer write it down; those that rest or wait are cancelled
+            await asyncio.wait(tasks, timeout=0.5)
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=2.0)
+
+    def forget(self) -> None:
+        """Forget what was queued, after a revoke; the next scan finds it again."""
+        for queue in self.queues.values():
+            queue.clear()
+
+    async def stop(self) -> None:
+        """Close the connections to cidaas."""
+        await self.cidaas.aclose()

@@ -1,0 +1,191 @@
+"""Looks at one pending user, as the store has it, and says what is to be done now."""
+
+from __future__ import annotations
+
+import enum
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from streams import ledger, snapshots
+from streams.ledger import Entry, Situation, State
+from streams.mapping import Mapped, Mapper, fingerprint
+
+if TYPE_CHECKING:
+    from streams.control import Control
+    from streams.settings import Settings
+    from streams.snapshots import Snapshot
+    from streams.state import Partition, Stored
+
+
+class Do(enum.Enum):
+    """What is to be done with a user that was pending when it was queued."""
+
+    NOTHING = "nothing"  # not pending any more
+    UPSERT = "upsert"
+    DELETE = "delete"
+    RECORD = "record"  # write `job.record` to the ledger, no call
+    WAIT = "wait"  # not before `job.until`
+    SET_ASIDE = "set_aside"  # O4: the ledger is ahead of the snapshot
+
+
+@dataclass(slots=True)
+class Job:
+    """One user at the moment when its window is made."""
+
+    user: bytes
+    key: bytes
+    partition: Partition
+    do: Do
+    situation: Situation | None = None
+    snap: Snapshot | None = None
+    entry: Entry | None = None
+    mapped: Mapped | None = None
+    fingerprint: str = ""
+    record: Entry | None = None
+    until: float = 0.0
+    why: str = ""
+    #: send the temporary address that breaks a swap of addresses instead of the user's own.
+    temporary: bool = False
+
+    @property
+    def id(self) -> str:
+        """The legacy user id, for logs."""
+        return self.key.decode(errors="replace")
+
+    def next_entry(self, state: State, now: float) -> Entry:
+        """A new entry for this version under this mapping; attempts go on counting for the same version."""
+        assert self.snap is not None
+        before = self.entry
+        same = before is not None and before.version == self.snap.version and before.state is not State.CONFIRMED
+        return Entry(
+            version=self.snap.version,
+            mapping_id=self.partition.mapping_id,
+            state=state,
+            sub=self.mapped.sub if self.mapped is not None else (before.sub if before is not None else ""),
+            fingerprint=self.fingerprint,
+            attempts=(before.attempts if before is not None and same else 0) + 1,
+            at=now,
+            first_try=before.first_try if before is not None and same and before.first_try else now,
+            notes=self.mapped.notes if self.mapped is not None else (),
+            extra=dict(before.extra) if before is not None else {},
+        )
+
+    @property
+    def latency(self) -> float:
+        """Seconds from the commit in PostgreSQL until now; 0 for what was not streamed."""
+        if self.snap is None or not self.snap.streamed or not self.snap.committed_us:
+            return 0.0
+        return max(0.0, time.time() - self.snap.committed_us / 1e6)
+
+
+class Inspector:
+    """Turns queued users into jobs; made once per worker."""
+
+    def __init__(self, settings: Settings, control: Control) -> None:
+        self._mapper = Mapper(settings)
+        self._control = control
+        users, credentials = settings.source.users, settings.source.credentials
+        #: without any password column nobody has one, and C7 has nothing to wait for.
+        self._passwords = credentials is not None or users.password is not None
+        select = settings.mapping.select
+        self._on_leave = select.on_leave if select is not None else "keep"
+
+    def sub_of(self, key: bytes) -> str:
+        """The sub of a user id."""
+        return self._mapper.sub_of(key.decode())
+
+    def inspect(self, partition: Partition, user: bytes, key: bytes, snap: Stored | None, entry: Stored | None) -> Job:
+        """Decide for one user; never raises for what a row holds."""
+        job = Job(user, key, partition, Do.NOTHING, partition.situation(snap, entry))
+        if entry is not None:
+            if ledger.ahead(snapshots.head(snap.value) if snap is not None else None, ledger.head(entry.value)):
+                job.do, job.entry = Do.SET_ASIDE, ledger.decode(entry.value)
+                return job
+            job.entry = ledger.decode(entry.value)
+        if job.situation is not Situation.PENDING or snap is None:
+            return job
+        job.snap = snapshots.decode(snap.value)
+        until = self._must_wait(job, snap.time_ms)
+        if until:
+            job.do, job.until = Do.WAIT, until
+            return job
+        return self._desired(job)
+
+    def _must_wait(self, job: Job, changed_ms: int) -> float:
+        until = job.partition.not_before(job.key, changed_ms)
+        if until:
+            job.why = "a call of the worker before may still be on its way (C5)"
+        entry, snap = job.entry, job.snap
+        if entry is not None and snap is not None and entry.state is State.RETRYING and entry.version == snap.version:
+            left = entry.next_try - time.time()
+            if left > 0:
+                until = max(until, time.monotonic() + left)
+                job.why = entry.reason
+        return until
+
+    def _desired(self, job: Job) -> Job:
+        snap, entry, partition = job.snap, job.entry, job.partition
+        assert snap is not None
+        row = snap.user.values if snap.user is not None else None
+        if row is None:
+            return self._delete(job)
+        mapped = job.mapped = self._mapper.map(job.key.decode(), row, snap.live_credentials())
+        if mapped.status == "deleted":
+            return self._delete(job)
+        if mapped.status == "not_selected":
+            if self._on_leave == "delete" and entry is not None and entry.process_state != "NOT_SELECTED":
+                return self._delete(job)
+            job.do, job.record = Do.RECORD, replace(
+                job.next_entry(State.CONFIRMED, time.time()), process_state="NOT_SELECTED"
+            )
+            return job
+        assert mapped.entity is not None
+        if self._passwords and not mapped.has_password and snap.streamed and not self._transaction_over(snap):
+            # C7: between the two rows of one transaction the user has no password; it must not leave like that.
+            job.do, job.until, job.why = Do.WAIT, time.monotonic() + 0.1, "its transaction may not be complete (C7)"
+            return job
+        job.fingerprint = fingerprint(mapped.entity)
+        if (
+            entry is not None
+            and entry.state is State.CONFIRMED
+            and not entry.deleted
+            and entry.version == snap.version
+            and entry.mapping_id != partition.mapping_id
+            and entry.fingerprint == job.fingerprint
+        ):
+            # C2: compared only because the mapping id alone changed; no call.
+            job.do = Do.RECORD
+            job.record = replace(entry, mapping_id=partition.mapping_id)
+            return job
+        job.temporary = entry is not None and entry.version == snap.version and bool(entry.extra.get("swap"))
+        job.do = Do.UPSERT
+        return job
+
+    def _delete(self, job: Job) -> Job:
+        snap, entry = job.snap, job.entry
+        assert snap is not None
+        known = entry is not None and entry.state is not State.FORGOTTEN
+        if not known and not snap.seen_live:
+            job.situation = Situation.NOTHING_TO_DO  # C1
+            return job
+        if (
+            entry is not None
+            and entry.state is State.CONFIRMED
+            and entry.deleted
+            and entry.version == snap.version
+            and entry.mapping_id != job.partition.mapping_id
+        ):
+            job.do, job.record = Do.RECORD, replace(entry, mapping_id=job.partition.mapping_id)
+            return job
+        job.do, job.fingerprint = Do.DELETE, "deleted"
+        return job
+
+    def _transaction_over(self, snap: Snapshot) -> bool:
+        """Whether a heartbeat of a later transaction has been read, so that this user's one is complete (C7).
+
+        LSNs alone do not tell: a heartbeat inside a long transaction has a higher LSN than its first rows and is
+        streamed before them. The last commit *before* a transaction does: it grows with every transaction streamed.
+        """
+        before = snap.after_commit if snap.after_commit is not None else snap.lsn
+        return self._control.source_after_commit > (before or 0)

@@ -1,0 +1,60 @@
+"""Kafka clients of our own, beside Faust's: one producer for the changelogs, consumers outside the group."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+if TYPE_CHECKING:
+    from streams.settings import Kafka
+
+#: Seconds after which a send that the broker has not confirmed has failed for good (D4).
+SEND_DEADLINE = 120
+
+
+def tls(kafka: Kafka) -> ssl.SSLContext | None:
+    """Build the TLS context, or None for plaintext."""
+    if kafka.security_protocol in ("SSL", "SASL_SSL"):
+        return ssl.create_default_context(cafile=kafka.ca_file)
+    return None
+
+
+def connection(kafka: Kafka) -> dict[str, Any]:
+    """The arguments that every aiokafka client of this project takes."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": kafka.bootstrap_servers,
+        "security_protocol": kafka.security_protocol,
+        "ssl_context": tls(kafka),
+    }
+    if kafka.security_protocol.startswith("SASL"):
+        options["sasl_mechanism"] = kafka.sasl_mechanism
+        options["sasl_plain_username"] = kafka.sasl_username
+        options["sasl_plain_password"] = kafka.sasl_password.reveal() if kafka.sasl_password else None
+    return options
+
+
+def producer(kafka: Kafka) -> AIOKafkaProducer:
+    """A producer whose confirmed records are on all in-sync replicas, once and in order."""
+    return AIOKafkaProducer(
+        **connection(kafka),
+        acks="all",
+        enable_idempotence=True,
+        compression_type="lz4",
+        linger_ms=0,
+        max_batch_size=512 * 1024,
+        max_request_size=8 * 1024 * 1024,
+        request_timeout_ms=SEND_DEADLINE * 1000,
+    )
+
+
+def consumer(kafka: Kafka) -> AIOKafkaConsumer:
+    """A consumer outside any group, for reading known partitions."""
+    return AIOKafkaConsumer(
+        **connection(kafka),
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=4 * 1024 * 1024,
+    )

@@ -1,0 +1,371 @@
+"""The worker's heart: takes partitions over, joins their records, and gives them up again (O1, O2, O3).
+
+Faust decides who owns a partition and hands on its records; this module makes ownership safe. A partition is taken
+over in the changelogs first, scanned for pending users, and only then joined and delivered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import TopicPartition
+from aiokafka.partitioner import murmur2
+from faust.types import TP
+from psycopg import sql
+
+from streams import kafka, ledger
+from streams.control import IDENTITY, Control
+from streams.delivery import Delivery
+from streams.identity import Identity, RefusedError, compare
+from streams.join import Join
+from streams.legacy import Legacy, LegacyAwayError
+from streams.rows import SetAside, write_control
+from streams.state import Changelog, Partition, Store, TableKind, records
+
+if TYPE_CHECKING:
+    from faust.types import EventT
+
+    from streams.service import App
+
+log = logging.getLogger(__name__)
+
+#: Seconds that a revoke waits for the batch being joined (O1).
+_JOIN_DEADLINE = 6.0
+#: Seconds that a revoke or stop waits for calls in flight before it cancels them (O1).
+CALL_DEADLINE = 4.0
+#: Partitions whose changelogs are read at the same time when the local state is behind.
+_RESTORES = 4
+#: Batches that wait for a partition to be taken over; Faust holds the rest back.
+_QUEUE = 4
+#: Seconds between the marks that let a late writer be found (O3: at least one an hour).
+_MARK_EVERY = 1_800.0
+
+
+class Runner:
+    """Takes one partition over and joins its batches one after the other."""
+
+    def __init__(self, pipeline: Pipeline, number: int) -> None:
+        self.number = number
+        #: batches of an earlier generation are read again from the committed offset; processed late, they would make
+        #: the ones before them look already read (M1).
+        self.generation = pipeline.app.consumer_generation_id
+        self._next: int | None = None
+        self.queue: asyncio.Queue[EventT] = asyncio.Queue(_QUEUE)
+        self.partition: Partition | None = None
+        self._pipeline = pipeline
+        self._busy = asyncio.Lock()
+        self.task = asyncio.create_task(self._run(), name=f"partition-{number}")
+
+    async def _run(self) -> None:
+        try:
+            await self._own()
+            partition = self.partition
+            if partition is None:
+                return
+            while not partition.closing:
+                event = await self.queue.get()
+                async with self._busy:
+                    if partition.closing:
+                        return  # not acknowledged: its next owner reads it again
+                    self._check(event.value)
+                    await self._pipeline.join.process(partition, event.value)
+                    event.ack()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            await self._pipeline.crash(error)
+
+    def _check(self, batch: Any) -> None:
+        """Within a generation no record may be left out: a hole would be a lost change."""
+        if self._next is not None and batch[0].offset != self._next:
+            raise RuntimeError(
+                f"partition {self.number} of the source goes on at {batch[0].offset} instead of {self._next}; "
+                "a new start reads it again from the committed offset"
+            )
+        self._next = batch[-1].offset + 1
+
+    async def _own(self) -> None:
+        pipeline, number = self._pipeline, self.number
+        await pipeline.identified.wait()
+        partition = self.partition = pipeline.open(number)
+        async with pipeline.restores:
+            facts = await partition.take_over(pipeline.name)
+        async for found in partition.scan():
+            pipeline.delivery.found(partition, found)
+        for key in partition.orphans:  # O4
+            await pipeline.send(key, write_control(SetAside("its snapshot is missing, but the ledger knows it")))
+        partition.owned.set()
+        pipeline.delivery.poke()
+        log.info(
+            "partition owned partition=%d owner=%d users=%d pending=%d settled=%s",
+            number,
+            partition.ledger.owner,
+            partition.known,
+            len(partition.situations),
+            facts.settled,
+        )
+
+    async def give_up(self) -> None:
+        """Stop joining; waits a bounded time for the batch that is being joined (O1)."""
+        if self.partition is not None:
+            self.partition.closing = True
+        try:
+            async with asyncio.timeout(_JOIN_DEADLINE):
+                await self._busy.acquire()
+        except TimeoutError:
+            await self._pipeline.crash(
+                RuntimeError(f"partition {self.number}: a changelog send did not end at a revoke (O1); start again")
+            )
+        self.task.cancel()
+        await asyncio.wait([self.task])
+        while not self.queue.empty():  # lets an agent go on that waits to put one more
+            self.queue.get_nowait()
+
+
+class Pipeline:
+    """Everything one worker does, between Faust's assignments and cidaas."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self.settings = app.pipeline_settings
+        self.name = ""
+        self.runners: dict[int, Runner] = {}
+        self.identified = asyncio.Event()
+        self.identity: Identity | None = None
+        self.restores = asyncio.Semaphore(_RESTORES)
+        self.stopping = False
+        self.started_at = time.time()
+        self._failed = False
+        self._started = False
+        self._identify: asyncio.Task[None] | None = None
+
+    async def start(self, topic: str) -> None:
+        """Connect to Kafka, read the control topic, and find out whether this state is ours (O5).
+
+        `topic` is the birth id of `legacy.identity`.
+
+        Raises:
+            RefusedError: the state belongs to another place.
+        """
+        self.name = f"{socket.gethostname()}:{self.app.conf.web_port}"
+        self.producer = kafka.producer(self.settings.kafka)
+        await self.producer.start()
+        self.control = Control(self.settings.topics, self.producer, self.new_consumer)
+        self.control.on_failure = self._fail
+        await self.control.start()
+        self.legacy = Legacy(self.settings)
+        self.delivery = Delivery(self)
+        self.join = Join(self.settings, self.send, self.delivery.joined)
+        self._marks = asyncio.create_task(self._mark(), name="marks")
+        self.identity = Identity.of(self.settings, await self._source(), topic)
+        await self._first_or_same()
+        self._started = True
+
+    async def _source(self) -> str:
+        """Name the legacy system and database; "" while it does not answer."""
+        try:
+            rows = await self.legacy.query(
+                sql.SQL("SELECT system_identifier::text AS system, current_database() AS name FROM pg_control_system()")
+            )
+        except LegacyAwayError as error:
+            log.warning("the source's identity is not checked: %s", error)
+            return ""
+        return f"{rows[0]['system']}/{rows[0]['name']}"
+
+    async def _first_or_same(self) -> None:
+        """Compare with the recorded identity, or find that nothing was ever there (O5)."""
+        recorded, folder = self.control.identity, self.app.folder
+        if recorded is None:
+            if folder.identity is not None or await self._changelog_content():
+                raise RefusedError(
+                    f"there is state, but the topic {self.settings.topics.control} has no record of whose it is: "
+                    "restore that topic, or start over with a new app_id and an empty APP_DATADIR."
+                )
+            log.info("first start: the owner of partition 0 writes the identity")
+            return
+        self._same(recorded)
+
+    def _same(self, recorded: dict[str, Any]) -> None:
+        assert self.identity is not None
+        if not self.identity.source:
+            self.identity = replace(self.identity, source=recorded["source"])
+        self.identity = replace(self.identity, topic_epoch=int(recorded["topic_epoch"]))
+        compare(self.identity, recorded, f"the topic {self.settings.topics.control}")
+        if self.app.folder.identity is not None:
+            compare(self.identity, self.app.folder.identity, f"the data folder {self.app.folder.path}")
+        self.app.folder.remember(self.identity)
+        self.identified.set()
+
+    async def _changelog_content(self) -> bool:
+        topics = self.settings.topics
+        consumer = self.new_consumer()
+        await consumer.start()
+        try:
+            numbers = range(self.settings.partitions)
+            tps = [TopicPartition(topic, n) for topic in (topics.snapshots, topics.ledger) for n in numbers]
+            return any((await consumer.end_offsets(tps)).values())
+        finally:
+            await consumer.stop()
+
+    async def _wait_for_identity(self, *, write: bool) -> None:
+        assert self.identity is not None
+        try:
+            if write and self.control.identity is None:
+                await self.control.put(IDENTITY, self.identity.body())
+            while self.control.identity is None:
+                self.control.changed.clear()
+                await self.control.changed.wait()
+            self._same(self.control.identity)
+        except RefusedError as error:
+            self.app.refuse(error)
+
+    def new_consumer(self) -> kafka.AIOKafkaConsumer:
+        """Make a consumer outside the group."""
+        return kafka.consumer(self.settings.kafka)
+
+    async def crash(self, error: BaseException) -> None:
+        """End the worker: restarting is safe, going on is not (D4, O3)."""
+        if not self._failed:
+            self._failed = True
+            log.critical("the worker stops: %s", error)
+            await self.app.crash(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self._crashing = asyncio.create_task(self.crash(error), name="crash")
+
+    async def send(self, key: bytes, value: bytes) -> None:
+        """Append a control record to `legacy.identity` and wait for the broker."""
+        await self.producer.send_and_wait(self.settings.topics.identity, value, key=key)
+
+    def open(self, number: int) -> Partition:
+        """Open both tables of one partition."""
+        topics, settings = self.settings.topics, self.settings
+        logs = {}
+        for kind, topic in ((TableKind.SNAPSHOTS, topics.snapshots), (TableKind.LEDGER, topics.ledger)):
+            store = Store(self.app.folder.path / "tables" / kind.value / str(number))
+            changelog = Changelog(kind, topic, number, store, self.producer, self.new_consumer)
+            changelog.on_failure = self._fail
+            logs[kind] = changelog
+        partition = Partition(
+            number,
+            logs[TableKind.SNAPSHOTS],
+            logs[TableKind.LEDGER],
+            settings.mapping.id,
+            settings.cidaas.timeout + 5.0,
+        )
+        if self.identity is not None:
+            partition.topic_epoch = self.identity.topic_epoch
+        for kind, changelog in logs.items():
+            changelog.on_foreign = lambda keys, kind=kind: self._repair(partition, kind, keys)
+        return partition
+
+    # -- assignments -----------------------------------------------------------------------------------------------
+
+    async def assigned(self, numbers: set[int]) -> None:
+        """Take the newly assigned partitions over, in the background."""
+        if self.stopping:
+            return
+        if not self.identified.is_set():
+            self._identify = asyncio.create_task(self._wait_for_identity(write=0 in numbers), name="identity")
+        for number in sorted(numbers - self.runners.keys()):
+            self.runners[number] = Runner(self, number)
+
+    async def revoked(self) -> None:
+        """Give every partition up: Faust's rebalances always revoke all of them (O1)."""
+        runners = list(self.runners.values())
+        began = time.monotonic()
+        for runner in runners:
+            if runner.partition is not None:
+                runner.partition.closing = True
+        await asyncio.gather(self.delivery.drain(CALL_DEADLINE), *(runner.give_up() for runner in runners))
+        partitions = [runner.partition for runner in runners if runner.partition is not None]
+        await asyncio.gather(*(self._leave(partition) for partition in partitions))
+        self.delivery.forget()
+        self.runners.clear()
+        if runners:
+            log.info("partitions given up count=%d seconds=%.2f", len(runners), time.monotonic() - began)
+
+    async def _leave(self, partition: Partition) -> None:
+        try:
+            async with asyncio.timeout(_JOIN_DEADLINE):
+                await partition.settle()
+                await partition.close()
+        except Exception as error:
+            # Without its settled record the next owner waits (C5); nothing is lost.
+            log.warning("partition left without a settled record partition=%d: %s", partition.number, error)
+
+    async def enqueue(self, event: EventT) -> None:
+        """Hand a batch to its partition; waits when that partition is busy, which holds Faust back."""
+        runner = self.runners.get(event.message.partition)
+        if runner is not None and event.message.generation_id == runner.generation:
+            await runner.queue.put(event)
+
+    async def stop(self) -> None:
+        """End within the deadlines, with a settled record wherever no call is on its way (C5, D4)."""
+        self.stopping = True
+        if not self._started:
+            return
+        await self.delivery.stop_taking()
+        await self.revoked()
+        self._marks.cancel()
+        await self.delivery.stop()
+        await self.control.stop()
+        await self.legacy.close()
+        await self.producer.stop()
+
+    # -- upkeep ----------------------------------------------------------------------------------------------------
+
+    def partitions(self) -> list[Partition]:
+        """The partitions that are completely owned."""
+        return [r.partition for r in self.runners.values() if r.partition is not None and r.partition.owned.is_set()]
+
+    def partition_of(self, key: bytes) -> int:
+        """The partition of a user: what Kafka's default partitioner says, which Connect uses too."""
+        return int((murmur2(key) & 0x7FFFFFFF) % self.settings.partitions)
+
+    def behind(self, partition: Partition) -> bool:
+        """Whether records of this partition wait to be joined."""
+        tp = TP(self.settings.topics.identity, partition.number)
+        highwater = self.app.consumer.highwater(tp)
+        return highwater is not None and partition.joined_offset + 1 < highwater and partition.joined_offset >= 0
+
+    def source_is_live(self) -> bool:
+        """Whether the source's heartbeat has arrived lately."""
+        return time.time() - self.control.heartbeat_at < 10.0
+
+    async def still_member(self) -> bool:
+        """Whether this worker's ownership is sure (C5)."""
+        return await self.app.still_member()
+
+    def _repair(self, partition: Partition, kind: TableKind, keys: set[bytes]) -> None:
+        """A thawed former owner wrote into our changelog: append our newest values again, in doubt (O3)."""
+        task = asyncio.create_task(self._append_again(partition, kind, keys), name="append-again")
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def _append_again(self, partition: Partition, kind: TableKind, keys: set[bytes]) -> None:
+        snaps = partition.snapshots
+        if kind is TableKind.SNAPSHOTS:
+            owner = snaps.owner.to_bytes(8, "big")
+            found = zip(list(keys), snaps.store.get_many(list(keys)), strict=True)
+            await snaps.put([(key, owner + stored.value[8:]) for key, stored in found if stored is not None])
+        items = []
+        for key, (_, stored) in zip(list(keys), partition.read(list(keys)), strict=True):
+            entry = ledger.decode(stored.value) if stored is not None else ledger.Entry()
+            entry.state, entry.reason = ledger.State.IN_DOUBT, "a late writer was found out"
+            items.append((key, entry.encode(partition.ledger.owner, partition.ledger.next_count())))
+        await partition.ledger.put(items)
+        for key, (snap, stored) in zip(list(keys), partition.read(list(keys)), strict=True):
+            self.delivery.joined(partition, key, partition.situation(snap, stored), True)
+
+    async def _mark(self) -> None:
+        """Append a mark to both changelogs now and then, so that a late writer is found even on a quiet one (O3)."""
+        while True:
+            await asyncio.sleep(_MARK_EVERY)
+            for partition in self.partitions():
+                for changelog in (partition.snapshots, partition.ledger):
+                    await changelog.put([(records.MARK, records.pack(changelog.owner, {}))])

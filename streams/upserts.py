@@ -1,0 +1,202 @@
+"""One window of upserts: look at each user, call cidaas once, write down per user what is proved.
+
+A window that fails as a whole follows the table in `cidaas/errors.py` (C4, C6); a window that is answered is believed
+per user (C3).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from streams.cidaas.errors import CidaasError, Halve, Kind
+from streams.cidaas.refusals import CURE, Cure, Reason
+from streams.jobs import Do, Job
+from streams.ledger import Entry, State
+from streams.verdicts import email_mark, judged, quarantined
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streams.cidaas.answers import Outcome
+    from streams.delivery import Delivery
+
+log = logging.getLogger(__name__)
+
+
+class Upserts:
+    """Sends windows of live users."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+        self._cidaas = delivery.cidaas
+        self._max_wait = delivery.settings.delivery.max_retry_wait
+        #: users that go in a call of their own (C3: unmatched ones).
+        self.alone: set[bytes] = set()
+        #: mark of an e-mail address -> users that wait for it.
+        self._waiting_for: dict[str, set[bytes]] = {}
+        #: user in conflict -> (address it wants, address it holds at cidaas), by marks.
+        self._conflicts: dict[bytes, tuple[str, str]] = {}
+
+    async def window(self, users: Sequence[bytes]) -> None:
+        """Send one window; on return every user of it has been released."""
+        jobs = await self._delivery.prepare(users, Do.UPSERT)
+        jobs = self._distinct(jobs)
+        await self._announce(jobs)
+        await self._send(jobs, failures=0)
+
+    def _distinct(self, jobs: list[Job]) -> list[Job]:
+        """Keep users with the same address out of one call, and send alone who must go alone (C3)."""
+        if jobs and jobs[0].user in self.alone:
+            self._delivery.release(jobs[1:])
+            return jobs[:1]
+        seen: set[str] = set()
+        kept: list[Job] = []
+        later: list[Job] = []
+        for job in jobs:
+            mail = job.mapped.email_key if job.mapped is not None else None
+            if job.user in self.alone or (mail is not None and mail in seen):
+                later.append(job)
+                continue
+            kept.append(job)
+            if mail is not None:
+                seen.add(mail)
+        self._delivery.release(later)
+        return kept
+
+    async def _announce(self, jobs: list[Job]) -> None:
+        """Put users in doubt whose confirmed version goes out under another mapping, before it goes (C2).
+
+        Otherwise a crash after the call and a return to the former mapping would leave an entry that looks confirmed.
+        """
+        changed = [
+            job
+            for job in jobs
+            if job.entry is not None
+            and job.snap is not None
+            and job.entry.state is State.CONFIRMED
+            and job.entry.version == job.snap.version
+        ]
+        if changed:
+            entries = [(job, replace(job.entry, state=State.IN_DOUBT)) for job in changed if job.entry is not None]
+            await self._delivery.write(entries)
+            for job, entry in entries:
+                job.entry = entry
+
+    async def _send(self, jobs: list[Job], failures: int) -> None:
+        delivery = self._delivery
+        if not jobs:
+            return
+        successes = delivery.calls.successes
+        entities = [self._entity(job) for job in jobs]
+        try:
+            outcomes = await delivery.call(jobs, Do.UPSERT, lambda: self._cidaas.bulk(entities))
+        except CidaasError as error:
+            await self._failed(jobs, error, failures, others=delivery.calls.successes > successes)
+            return
+        await self._answered(jobs, outcomes)
+
+    def _entity(self, job: Job) -> dict[str, object]:
+        assert job.mapped is not None and job.mapped.entity is not None
+        if not job.temporary:
+            return job.mapped.entity
+        return {**job.mapped.entity, "email": self._temporary(job)}
+
+    # -- whole-call failures (C4, C6) ------------------------------------------------------------------------------
+
+    async def _failed(self, jobs: list[Job], error: CidaasError, failures: int, *, others: bool) -> None:
+        delivery, policy = self._delivery, error.policy
+        halve = policy.halve is Halve.AT_ONCE or (policy.halve is Halve.SECOND_TIME and failures >= 1 and others)
+        if halve and len(jobs) == 1:
+            reason = "refused_call" if error.kind is not Kind.SERVER else "server_error"
+            await self._write([(jobs[0], quarantined(jobs[0], reason, str(error)))])
+            return
+        if policy.settle:
+            jobs = await delivery.settle(jobs, Do.UPSERT)
+        if halve:
+            half = len(jobs) // 2
+            log.info("call halved users=%d kind=%s", len(jobs), error.kind.value)
+            await self._send(jobs[:half], failures)
+            await self._send(jobs[half:], failures)
+        elif policy.halve is Halve.SECOND_TIME:
+            await self._send(jobs, failures + 1)
+        else:
+            delivery.release(jobs)
+
+    # -- answers (C3) ----------------------------------------------------------------------------------------------
+
+    async def _answered(self, jobs: list[Job], outcomes: list[Outcome]) -> None:
+        results: list[tuple[Job, Entry]] = []
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            entry = judged(job, outcome, self._max_wait)
+            if job.temporary and entry.state is State.CONFIRMED:
+                entry.state, entry.extra = State.IN_DOUBT, {}
+                entry.reason = "holds a temporary address until the swap is complete"
+            if outcome.reason in (Reason.UNMATCHED, Reason.UNREADABLE, Reason.FOREIGN_SUB):
+                self.alone.add(job.user)
+            else:
+                self.alone.discard(job.user)
+            results.append((job, self._conflict(job, entry)))
+        await self._write(results)
+
+    async def _write(self, results: list[tuple[Job, Entry]]) -> None:
+        await self._delivery.write(results)
+        for job, entry in results:
+            if entry.state in (State.CONFIRMED, State.IN_DOUBT):
+                self.freed(job)
+        self._delivery.count(results)
+        self._delivery.release([job for job, _ in results])
+
+    # -- addresses that another user still holds ---------------------------------------------------------------------
+
+    def freed(self, job: Job) -> None:
+        """The user does not hold its former address any more: who waits for it goes at once."""
+        old = job.entry.extra.get("mail", "") if job.entry is not None else ""
+        new = email_mark(job.mapped.email_key) if job.mapped is not None and not job.temporary else ""
+        self._conflicts.pop(job.user, None)
+        if old and old != new:
+            for user in self._waiting_for.pop(old, ()):
+                self._delivery.wake(user)
+
+    def _conflict(self, job: Job, entry: Entry) -> Entry:
+        """Note who waits for which address; break a swap that cidaas would accept in no order."""
+        if entry.state is not State.RETRYING or CURE.get(Reason(entry.reason)) is not Cure.CONFLICT:
+            return entry
+        wants = email_mark(job.mapped.email_key) if job.mapped is not None else ""
+        holds = str(entry.extra.get("mail", ""))
+        self._waiting_for.setdefault(wants, set()).add(job.user)
+        self._conflicts[job.user] = (wants, holds)
+        if not self._cycle(job.user):
+            return entry
+        if self._delivery.settings.delivery.temporary_email:
+            entry.extra["swap"] = True
+            entry.next_try = 0.0
+            log.info("e-mail swap broken through a temporary address user=%s", job.id)
+            return entry
+        entry.state = State.QUARANTINED
+        entry.message = (
+            "two users swap their e-mail addresses, which cidaas accepts in no order: set delivery.temporary_email, "
+            "then resync both"
+        )
+        return entry
+
+    def _cycle(self, user: bytes) -> bool:
+        """Whether this user waits for an address whose holder waits, in the end, for this user's own."""
+        holders = {holds: other for other, (_, holds) in self._conflicts.items() if holds}
+        seen, current = {user}, user
+        while True:
+            wants = self._conflicts[current][0]
+            following = holders.get(wants)
+            if following is None:
+                return False
+            if following == user:
+                return True
+            if following in seen:
+                return False
+            seen.add(following)
+            current = following
+
+    def _temporary(self, job: Job) -> str:
+        template = self._delivery.settings.delivery.temporary_email or ""
+        return template.replace("{id}", job.id)

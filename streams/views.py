@@ -1,0 +1,244 @@
+"""What a worker can say of itself: readiness, figures, one user. Values of users are never shown."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from faust.types import TP
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from streams import ledger, snapshots
+from streams.explain import sentence
+from streams.jobs import Do
+from streams.ledger import Situation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from streams.pipeline import Pipeline
+    from streams.state import Partition
+
+
+def readiness(pipeline: Pipeline) -> dict[str, Any]:
+    """Ready: recovered, assigned, and cidaas reachable or known to be away."""
+    started = getattr(pipeline, "delivery", None) is not None
+    owned = len(pipeline.partitions())
+    assigned = len(pipeline.runners)
+    return {
+        "ready": bool(started and assigned and owned == assigned),
+        "assigned": assigned,
+        "owned": owned,
+        "cidaas": (pipeline.delivery.calls.trouble or "reachable") if started else "not asked yet",
+    }
+
+
+def _rate(pipeline: Pipeline, seconds: float) -> float:
+    since = time.monotonic() - seconds
+    finished = pipeline.delivery.finished
+    done = sum(count for at, count in finished if at >= since)
+    lived = min(seconds, time.time() - pipeline.started_at)
+    return done / lived if lived > 0 else 0.0
+
+
+def percentile(values: Iterable[float], share: float) -> float:
+    """Return the value below which `share` of the values lie; 0 for none."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+
+def status(pipeline: Pipeline) -> dict[str, Any]:
+    """The figures of this worker's partitions, for `status`, which adds the workers up."""
+    delivery = getattr(pipeline, "delivery", None)
+    if delivery is None:
+        return {"worker": pipeline.name, "starting": True, "partitions": {}, "workers": []}
+    counts: Counter[str] = Counter()
+    partitions: dict[str, Any] = {}
+    for partition in pipeline.partitions():
+        special = {situation.value: n for situation, n in partition.counts.items() if n}
+        counts.update(special)
+        counts["users"] += partition.known
+        counts["gone"] += partition.gone
+        counts["unreadable"] += partition.unreadable
+        counts["in_sync"] += partition.known - len(partition.situations)
+        partitions[str(partition.number)] = {
+            "joined": partition.joined_offset,
+            "lag": _lag(pipeline, partition),
+            **special,
+        }
+    latencies = list(delivery.latencies)
+    control = pipeline.control
+    deletions, limit = delivery.brake.total()
+    return {
+        "worker": pipeline.name,
+        "url": f"http://{pipeline.app.conf.web_host}:{pipeline.app.conf.web_port}",
+        "workers": sorted(_workers(pipeline)),
+        "assigned": len(pipeline.runners),
+        "owned": len(partitions),
+        "partitions": partitions,
+        "counts": dict(counts),
+        "rows": dict(pipeline.join.rows),
+        "lag": sum(p["lag"] for p in partitions.values()),
+        "queued": len(delivery.queues[Do.UPSERT]) + len(delivery.queues[Do.DELETE]),
+        "waiting": delivery.queues[Do.UPSERT].waiting + delivery.queues[Do.DELETE].waiting,
+        "in_flight": sum(queue.in_flight for queue in delivery.queues.values()),
+        "confirmed": delivery.confirmed,
+        "outcomes": dict(delivery.outcomes + delivery.calls.outcomes),
+        "notes": dict(delivery.notes),
+        "rate": {"10s": _rate(pipeline, 10), "60s": _rate(pipeline, 60)},
+        "users_per_call": percentile(delivery.calls.users_per_call, 0.5),
+        "latency": {"p50": percentile(latencies, 0.5), "p99": percentile(latencies, 0.99), "n": len(latencies)},
+        "heartbeat_age": time.time() - control.heartbeat_at if control.heartbeat_at else None,
+        "source_lsn": control.source_lsn,
+        "last_commit_us": pipeline.join.last_commit_us,
+        "paused": delivery.paused,
+        "trouble": delivery.calls.trouble,
+        "brake": {"decisions": deletions, "limit": limit, "tripped": delivery.brake.tripped},
+        "notifications": control.notifications[-30:],
+        "uptime": time.time() - pipeline.started_at,
+    }
+
+
+def _lag(pipeline: Pipeline, partition: Partition) -> int:
+    highwater = pipeline.app.consumer.highwater(TP(pipeline.settings.topics.identity, partition.number)) or 0
+    return max(0, highwater - partition.joined_offset - 1) if partition.joined_offset >= 0 else 0
+
+
+def _workers(pipeline: Pipeline) -> set[str]:
+    """The addresses of all workers of the group, as Faust's assignor knows them."""
+    return {url.rstrip("/") for url in pipeline.app.assignor.tables_metadata()}
+
+
+def owner(pipeline: Pipeline, user_id: str) -> str | None:
+    """The address of the worker that owns this user."""
+    number = pipeline.partition_of(user_id.encode())
+    for url, topics in pipeline.app.assignor.tables_metadata().items():
+        if number in topics.get(pipeline.settings.topics.snapshots, ()):
+            return str(url).rstrip("/")
+    return None
+
+
+def user(pipeline: Pipeline, user_id: str) -> dict[str, Any] | None:
+    """Everything that may be shown of one user; None when another worker owns it."""
+    key = user_id.encode()
+    number = pipeline.partition_of(key)
+    runner = pipeline.runners.get(number)
+    if runner is None or runner.partition is None or not runner.partition.owned.is_set():
+        return None
+    partition = runner.partition
+    ((snap, entry),) = partition.read([key])
+    waiting = pipeline.delivery.why_waiting(partition, key)
+    paused = pipeline.delivery.paused
+    body = describe(user_id, snap and snap.value, entry and entry.value, partition.mapping_id)
+    body |= {"from": f"worker {pipeline.name}", "partition": number, "paused": paused, "waiting": waiting}
+    body["sentence"] = sentence(body)
+    return body
+
+
+def describe(user_id: str, snap: bytes | None, entry: bytes | None, mapping_id: str) -> dict[str, Any]:
+    """One user from the two encoded values; columns are named, their values are not shown."""
+    body: dict[str, Any] = {"user": user_id, "situation": None, "snapshot": None, "ledger": None}
+    if snap is not None:
+        head = snapshots.head(snap)
+        decoded = snapshots.decode(snap)
+        found = ledger.situation(head, ledger.head(entry) if entry else None, bytes.fromhex(mapping_id))
+        body["situation"] = found.value
+        body["snapshot"] = _snapshot(decoded)
+    if entry is not None:
+        body["ledger"] = _entry(ledger.decode(entry), mapping_id)
+    if body["situation"] == Situation.IN_SYNC.value and body["ledger"]["deleted"]:
+        body["situation"] = "deleted"
+    return body
+
+
+def _snapshot(snap: snapshots.Snapshot) -> dict[str, Any]:
+    row = snap.user.values if snap.user is not None else None
+    credentials = [
+        {
+            "id": pk,
+            "there": credential.values is not None,
+            "lsn": lsn(credential.lsn),
+            "columns": sorted(name for name, value in (credential.values or {}).items() if value is not None),
+        }
+        for pk, credential in sorted(snap.credentials.items())
+    ]
+    return {
+        "row": "there" if row is not None else ("deleted" if snap.user is not None else "never seen"),
+        "columns": sorted(name for name, value in (row or {}).items() if value is not None),
+        "null_columns": sorted(name for name, value in (row or {}).items() if value is None),
+        "credentials": credentials,
+        "version": list(snap.version),
+        "applied": list(snap.applied),
+        "lsn": lsn(snap.lsn),
+        "committed": snap.committed_us / 1e6 if snap.committed_us else None,
+        "streamed": snap.streamed,
+        "set_aside": None if snap.aside is None else {"number": snap.aside[0], "reason": snap.aside[1]},
+    }
+
+
+def _entry(entry: ledger.Entry, mapping_id: str) -> dict[str, Any]:
+    return {
+        "state": entry.state.name.lower(),
+        "deleted": entry.deleted,
+        "version": list(entry.version),
+        "same_mapping": entry.mapping_id == mapping_id,
+        "sub": entry.sub,
+        "process_state": entry.process_state,
+        "reason": entry.reason,
+        "message": entry.message,
+        "attempts": entry.attempts,
+        "at": entry.at,
+        "next_try": entry.next_try or None,
+        "notes": list(entry.notes),
+        "latency": entry.latency,
+    }
+
+
+def lsn(number: int | None) -> str | None:
+    """Write an LSN as PostgreSQL does."""
+    return None if number is None else f"{number >> 32:X}/{number & 0xFFFFFFFF:X}"
+
+
+def metrics(pipeline: Pipeline) -> str:
+    """The figures of this worker for Prometheus."""
+    registry = CollectorRegistry()
+    registry.register(_Collector(pipeline))
+    return generate_latest(registry).decode()
+
+
+class _Collector:
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    def collect(self) -> Iterable[Any]:
+        """Yield the metric families."""
+        figures = status(self._pipeline)
+        if figures.get("starting"):
+            return
+        users = GaugeMetricFamily("cidaas_sync_users", "Users by situation.", labels=["situation"])
+        for situation, number in figures["counts"].items():
+            users.add_metric([situation], number)
+        yield users
+        rows = CounterMetricFamily("cidaas_sync_rows", "Row changes read, by operation.", labels=["op"])
+        for op, number in figures["rows"].items():
+            rows.add_metric([op], number)
+        yield rows
+        outcomes = CounterMetricFamily("cidaas_sync_outcomes", "What calls and users came to.", labels=["outcome"])
+        for outcome, number in figures["outcomes"].items():
+            outcomes.add_metric([outcome], number)
+        yield outcomes
+        gauges = {
+            "lag_records": (figures["lag"], "Records of legacy.identity that wait to be joined."),
+            "queued_users": (figures["queued"], "Users in the queues."),
+            "in_flight_users": (figures["in_flight"], "Users in calls."),
+            "heartbeat_age_seconds": (figures["heartbeat_age"] or -1, "Age of the source's last heartbeat."),
+            "latency_p50_seconds": (figures["latency"]["p50"], "Commit to confirmation, median of recent users."),
+            "latency_p99_seconds": (figures["latency"]["p99"], "Commit to confirmation, 99 % of recent users."),
+            "partitions_owned": (figures["owned"], "Partitions owned completely."),
+            "paused": (int(figures["paused"] is not None), "1 while delivery is paused."),
+            "delete_brake": (int(figures["brake"]["tripped"] is not None), "1 while the delete brake holds."),
+        }
+        for name, (value, text) in gauges.items():
+            yield GaugeMetricFamily(f"cidaas_sync_{name}", text, value=value)

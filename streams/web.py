@@ -1,0 +1,39 @@
+"""What a worker shows over HTTP: /live, /ready, /metrics, and what the commands read. It only reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from streams import views
+
+if TYPE_CHECKING:
+    from streams.service import App
+
+
+def register(app: App) -> None:
+    """Add the pages to the app."""
+    pipeline = app.pipeline
+
+    @app.page("/live")
+    async def live(self: Any, request: Any) -> Any:
+        return self.json({"live": True})
+
+    @app.page("/ready")
+    async def ready(self: Any, request: Any) -> Any:
+        state = views.readiness(pipeline)
+        return self.json(state, status=200 if state["ready"] else 503)
+
+    @app.page("/metrics")
+    async def metrics(self: Any, request: Any) -> Any:
+        return self.text(views.metrics(pipeline), content_type="text/plain")
+
+    @app.page("/sync/status")
+    async def status(self: Any, request: Any) -> Any:
+        return self.json(views.status(pipeline))
+
+    @app.page("/sync/user/{key}")
+    async def user(self: Any, request: Any, key: str) -> Any:
+        found = views.user(pipeline, key)
+        if found is None:
+            return self.json({"owner": views.owner(pipeline, key)}, status=421)
+        return self.json(found)
