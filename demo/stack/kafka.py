@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import socket
 import subprocess
@@ -30,6 +31,8 @@ Result = TypeVar("Result")
 
 JVM = ("-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true")
 
+QUICK = "-XX:TieredStopAtLevel=1"
+
 
 def run_async(work: Coroutine[Any, Any, Result]) -> Result:
     """Run a coroutine to its end, also where an event loop is running already (in a thread of its own)."""
@@ -42,7 +45,8 @@ def _java(main: str, heap: str, *arguments: str) -> list[str]:
     if java is None:
         raise Missing("\n".join(missing(need_maven=False)))
     logging = f"-Dlog4j2.configurationFile={CONNECTORS / 'log4j2.yaml'}"
-    return [java, f"-Xms{heap}", f"-Xmx{heap}", *JVM, logging, "-cp", f"{jars() / 'libs'}/*", main, *arguments]
+    options = [*JVM, *os.environ.get("STACK_JAVA_OPTS", QUICK).split(), logging]
+    return [java, f"-Xms{heap}", f"-Xmx{heap}", *options, "-cp", f"{jars() / 'libs'}/*", main, *arguments]
 
 
 def broker_environment(layout: Layout) -> dict[str, str]:

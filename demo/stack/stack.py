@@ -70,19 +70,15 @@ class Stack:
         wanted = [name for name in SERVICES if services is None or name in set(services)]
         self.layout.prepare()
         with locked(self.layout.run_dir / "stack.lock"):
-            first = [name for name in wanted if name in ("postgres", "kafka", "cidaas")]
-            for name in first:
+            first = [name for name in wanted if name != "worker"]
+            for name in first:  # all at once: Connect waits for its broker
                 self._spawn(name)
             for name in first:
                 self._await_healthy(name)
-            if "kafka" in wanted:
-                self._topics()
-            if "connect" in wanted:
-                self._spawn("connect")
-            if "postgres" in wanted:
-                postgres.create_legacy(self.layout)
-            if "connect" in wanted:
-                self._await_healthy("connect")
+                if name == "postgres":
+                    postgres.create_legacy(self.layout)
+                if name == "kafka":
+                    self._topics()
             if capture and {"postgres", "kafka", "connect"} <= set(wanted):
                 self._capture()
             if "worker" in wanted:
