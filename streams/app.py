@@ -92,4 +92,4 @@ async def deletes() -> None:
 
 
 web.register(app)
-commands.register(app)
+commands.register(settings)

@@ -13,6 +13,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from streams.pipeline import Pipeline
     from streams.settings import Brake as Limits
     from streams.state import Partition
@@ -30,6 +32,25 @@ class Verdict(enum.Enum):
     WAIT = "wait"  # the figure that contains it has not been read back yet
     PARK = "park"
     STAY = "stay"  # a person rejected it
+
+
+def total(state: Mapping[str, Any], limits: Limits) -> tuple[int, int]:
+    """Delete decisions in the window over the whole pipeline, and the limit; `state` is the control topic."""
+    figures = [body for key, body in state.items() if key.startswith(FIGURE)]
+    # Broker time: the newest decision is the latest moment that is known of it.
+    newest = max((at for body in figures for at, _ in body["buckets"]), default=0)
+    since = newest - int(limits.window * 1000)
+    count = sum(n for body in figures for at, n in body["buckets"] if at > since)
+    known = sum(body["known"] for body in figures) + count
+    return count, int(max(limits.floor, min(limits.ceiling, limits.share * known)))
+
+
+def answer(state: Mapping[str, Any], limits: Limits, *, allow: bool, who: str) -> dict[str, Any]:
+    """The record by which a person allows or rejects every delete decided until now."""
+    body = dict(state.get(TRIPPED, {}))
+    upto = {key.removeprefix(FIGURE): figure["upto"] for key, figure in state.items() if key.startswith(FIGURE)}
+    body["allowed" if allow else "rejected"] = upto
+    return body | {"on": False, "who": who, "at": time.time(), "counted": total(state, limits)[0]}
 
 
 class Brake:
@@ -54,13 +75,7 @@ class Brake:
 
     def total(self) -> tuple[int, int]:
         """Decisions in the window over the whole pipeline, and the limit."""
-        figures = [body for key, body in self._pipeline.control.state.items() if key.startswith(FIGURE)]
-        newest = max((at for body in figures for at, _ in body["buckets"]), default=0)
-        # Broker time: the newest decision is the latest moment that is known of it.
-        since = newest - int(self._limits.window * 1000)
-        count = sum(n for body in figures for at, n in body["buckets"] if at > since)
-        known = sum(body["known"] for body in figures) + count
-        return count, int(max(self._limits.floor, min(self._limits.ceiling, self._limits.share * known)))
+        return total(self._pipeline.control.state, self._limits)
 
     @property
     def tripped(self) -> dict[str, Any] | None:
@@ -103,13 +118,3 @@ class Brake:
         why = f"{count} deletes within {self._limits.window / 60:.0f} minutes, more than {limit}"
         log.error("delete brake: %s; all deletes are parked until a person allows or rejects them", why)
         await self._pipeline.control.put(TRIPPED, {**answered, "on": True, "why": why, "at": time.time()})
-
-    async def answer(self, *, allow: bool, who: str) -> dict[str, Any]:
-        """Allow or reject every delete decided until now; returns the record that was written."""
-        state = self._pipeline.control.state
-        body = dict(state.get(TRIPPED, {}))
-        upto = {key.removeprefix(FIGURE): figure["upto"] for key, figure in state.items() if key.startswith(FIGURE)}
-        body["allowed" if allow else "rejected"] = upto
-        body |= {"on": False, "who": who, "at": time.time(), "counted": self.total()[0]}
-        await self._pipeline.control.put(TRIPPED, body)
-        return body

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import logging
 import time
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,13 @@ class Control:
         while self._position <= meta.offset:
             self.changed.clear()
             await self.changed.wait()
+
+    async def wait_changed(self) -> None:
+        """Wait until something new was read, a second at most."""
+        self.changed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await self.changed.wait()
 
     _position = 0
 

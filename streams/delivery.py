@@ -13,12 +13,12 @@ import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from streams.brake import Brake
+from streams.brake import TRIPPED, Brake
 from streams.calls import Calls, NotOursError
 from streams.cidaas.client import Cidaas
 from streams.deletes import Deletes
 from streams.jobs import Do, Inspector, Job
-from streams.ledger import Entry, Situation, State
+from streams.ledger import Entry, Situation, State, decode
 from streams.rows import SetAside, write_control
 from streams.snapshots import Flag, head
 from streams.upserts import Upserts
@@ -154,6 +154,34 @@ class Delivery:
             await self.pipeline.crash(error)
         finally:
             self.poke()
+
+    async def answer_brake(self) -> None:
+        """Put parked deletes back into the queue when a person has answered the brake."""
+        seen: object = None
+        while True:
+            await self.pipeline.control.wait_changed()
+            state = self.pipeline.control.state.get(TRIPPED)
+            partitions = self.pipeline.partitions()
+            mark = (id(state), tuple(sorted(partition.ledger.owner for partition in partitions)))
+            if state is None or state.get("on") or mark == seen:
+                continue
+            seen = mark
+            for partition in partitions:
+                await self._unpark(partition)
+
+    async def _unpark(self, partition: Partition) -> None:
+        keys = [key for key, situation in partition.situations.items() if situation is Situation.PARKED]
+        for start in range(0, len(keys), 500):
+            some = keys[start : start + 500]
+            items = []
+            for key, (_, stored) in zip(some, partition.read(some), strict=True):
+                if stored is not None:
+                    entry = decode(stored.value)
+                    entry.state, entry.reason = State.IN_DOUBT, "the delete brake was answered"
+                    items.append((key, entry.encode(partition.ledger.owner, partition.ledger.next_count())))
+            await partition.ledger.put(items)
+            for key, (snap, stored) in zip(some, partition.read(some), strict=True):
+                self.joined(partition, key, partition.situation(snap, stored), False)
 
     # -- one window --------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,8 @@
   CUBIC (RFC 9438), made for the same question: after a 429 it falls to 90 % (deeper if more follow: the limit has
   shrunk), climbs back, rests at the rate that was too much, and then climbs faster and faster, because the limit may
   have grown. `Retry-After` wins over all of it.
-* **Breaker**: after three failures in a row cidaas counts as away; one trial call a second finds out when it is back.
+* **Breaker**: after three failures in a row cidaas counts as away; one trial at a time, at most one a second, finds
+  out when it is back.
 """
 
 from __future__ import annotations
@@ -14,9 +15,8 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
-#: A 429 cuts the rate to 90 %, one that follows within so many successes or seconds to 55 %: then the limit has shrunk
-#: (and two cuts make half).
-_SHALLOW, _DEEP, _SOON_CALLS, _SOON = 0.9, 0.55, 10, 4.0
+#: A 429 cuts the rate to 90 %, one that follows within so many successes or seconds to half: the limit has shrunk.
+_SHALLOW, _DEEP, _SOON_CALLS, _SOON = 0.9, 0.5, 10, 2.5
 #: Consecutive 429s that cut; further ones only lengthen the pause, because a spent quota says nothing about the rate.
 _MOST_CUTS = 3
 #: The climb back to the old rate: calls, and seconds at least and at most. At a constant limit 1 call in about
@@ -70,6 +70,7 @@ class Limiter:
     _oks: deque[float] = field(default_factory=lambda: deque(maxlen=5000))
     _failures: int = 0
     _trials: int = 0
+    _trial_at: float = -math.inf
     _trial_under_way: bool = False
     _blocked: dict[str, float] = field(default_factory=dict)
 
@@ -84,7 +85,8 @@ class Limiter:
         """Seconds until a call of this lane may start: 0 is now, infinity is when a call has ended."""
         if self.in_flight >= max(1, int(min(self.concurrency, self.cap))) or (self.away and self._trial_under_way):
             return math.inf
-        return max(0.0, self._next_start - now, self._pause_until - now, self._blocked.get(lane, 0.0) - now)
+        until = max(self._next_start, self._pause_until, self._blocked.get(lane, -math.inf))
+        return max(0.0, until - now, self._trial_at - now if self.away else 0.0)
 
     def start(self, now: float, lane: str = "") -> Call:
         """Note that a call starts; only when `wait` is 0."""
@@ -140,15 +142,19 @@ class Limiter:
         self._soon_until = max(now, self._pause_until) + _SOON
         self._shrink(0.75)
 
-    def failed(self, call: Call, now: float) -> None:
+    def failed(self, call: Call, now: float, retry_after: float | None = None) -> None:
         """Note that there was no clear answer: refused connection, time-out, reset, 502, 503, 504."""
         self._end(call)
         self._failures += 1
         self._shrink(0.5)
-        if self.away:
-            wait = min(_TRIAL_EVERY * 2.0 ** min(self._trials, 10), _LONGEST_TRIAL_WAIT) if call.trial else _TRIAL_EVERY
-            self._trials += call.trial
-            self._pause_until = max(self._pause_until, max(call.started, now) + wait)
+        self._trials = self._trials + 1 if call.trial else 0
+        wait = min(_TRIAL_EVERY * 2.0 ** min(self._trials, 10), _LONGEST_TRIAL_WAIT)
+        self._trial_at = max(self._trial_at, now + max(wait, retry_after or 0.0))
+
+    def still_away(self, call: Call, now: float) -> None:
+        """Note that a cheap probe, made instead of the trial call, found cidaas away."""
+        self._end(call)
+        self._trial_at = now + _TRIAL_EVERY
 
     def blocked(self, call: Call, now: float) -> None:
         """Note that only a person can cure it: from now on one call of this lane a minute."""

@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import TopicPartition
-from aiokafka.partitioner import murmur2
 from faust.types import TP
 from psycopg import sql
 
@@ -24,6 +23,7 @@ from streams.delivery import Delivery
 from streams.identity import Identity, RefusedError, compare
 from streams.join import Join
 from streams.legacy import Legacy, LegacyAwayError
+from streams.offline import partition_of
 from streams.rows import SetAside, write_control
 from streams.state import Changelog, Partition, Store, TableKind, records
 
@@ -161,7 +161,10 @@ class Pipeline:
         self.legacy = Legacy(self.settings)
         self.delivery = Delivery(self)
         self.join = Join(self.settings, self.send, self.delivery.joined)
-        self._marks = asyncio.create_task(self._mark(), name="marks")
+        self._upkeep = [
+            asyncio.create_task(self._mark(), name="marks"),
+            asyncio.create_task(self.delivery.answer_brake(), name="brake"),
+        ]
         self.identity = Identity.of(self.settings, await self._source(), topic)
         await self._first_or_same()
         self._started = True
@@ -312,7 +315,8 @@ class Pipeline:
             return
         await self.delivery.stop_taking()
         await self.revoked()
-        self._marks.cancel()
+        for task in self._upkeep:
+            task.cancel()
         await self.delivery.stop()
         await self.control.stop()
         await self.legacy.close()
@@ -325,8 +329,8 @@ class Pipeline:
         return [r.partition for r in self.runners.values() if r.partition is not None and r.partition.owned.is_set()]
 
     def partition_of(self, key: bytes) -> int:
-        """The partition of a user: what Kafka's default partitioner says, which Connect uses too."""
-        return int((murmur2(key) & 0x7FFFFFFF) % self.settings.partitions)
+        """The partition of a user."""
+        return partition_of(key, self.settings.partitions)
 
     def behind(self, partition: Partition) -> bool:
         """Whether records of this partition wait to be joined."""

@@ -132,6 +132,8 @@ def user(pipeline: Pipeline, user_id: str) -> dict[str, Any] | None:
     waiting = pipeline.delivery.why_waiting(partition, key)
     paused = pipeline.delivery.paused
     body = describe(user_id, snap and snap.value, entry and entry.value, partition.mapping_id)
+    if partition.situations.get(key) is Situation.NOTHING_TO_DO:
+        body["situation"] = Situation.NOTHING_TO_DO.value  # only the mapping can tell that of a soft-deleted row
     body |= {"from": f"worker {pipeline.name}", "partition": number, "paused": paused, "waiting": waiting}
     body["sentence"] = sentence(body)
     return body

@@ -156,6 +156,14 @@ class Cidaas:
         if not response.is_success:
             raise _refusal(call, response, changes=False)
 
+    async def reachable(self) -> bool:
+        """Say whether cidaas answers at all; the breaker's question."""
+        try:
+            await self.probe()
+        except CidaasError as error:
+            return not error.policy.away
+        return True
+
     async def check_token(self) -> None:
         """Return when a token can be had; raises what a person should know before the first call."""
         await self._tokens.get()

@@ -1,16 +1,23 @@
-"""The commands of the DBA: `faust -A streams.app COMMAND`, one file each."""
+"""The commands of the DBA: `faust -A streams.app COMMAND`, one file each.
+
+They are plain click commands in Faust's group: they need no worker of their own, print no banner, and end with the
+exit codes of the design: 0 ok, 1 something is wrong, 2 refused or unusable input.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from faust.cli.base import cli
+
+from streams.commands import cdc, connector, deletes, delivery, status, topics, user
+
 if TYPE_CHECKING:
-    from streams.service import App
+    from streams.settings import Settings
 
 
-def register(app: App) -> None:
-    """Add the commands to the app."""
-    from streams.commands import delivery, status, user
-
-    for module in (delivery, status, user):
-        module.register(app)
+def register(settings: Settings) -> None:
+    """Add the commands to Faust's group."""
+    for module in (status, user, delivery, deletes, cdc, topics, connector):
+        for command in module.commands(settings):
+            cli.add_command(command)

@@ -54,7 +54,7 @@ class _Write(NamedTuple):
     done: asyncio.Future[int]
 
 
-def _rank(kind: TableKind, key: bytes, value: bytes) -> tuple[int, ...]:
+def rank(kind: TableKind, key: bytes, value: bytes) -> tuple[int, ...]:
     """What orders two records of one key (O3): the highest applied, or the highest (owner, count)."""
     if key.startswith(RESERVED):
         return (records.owner_of(value),)
@@ -215,17 +215,17 @@ class Changelog:
             keys = list({record.key for record in batch})
             for key, stored in zip(keys, self.store.get_many(keys), strict=True):
                 if stored is not None:
-                    best[key] = (_rank(self.kind, key, stored.value), stored)
+                    best[key] = (rank(self.kind, key, stored.value), stored)
             changed: dict[bytes, Stored] = {}
             for record in batch:
                 value = record.value
                 if record.key == records.OWNER:  # its number is its offset, which the writer could not know
                     value = records.pack(record.offset, records.unpack(value)[1])
-                rank = _rank(self.kind, record.key, value)
+                order = rank(self.kind, record.key, value)
                 known = best.get(record.key)
-                if known is None or rank >= known[0]:
+                if known is None or order >= known[0]:
                     stored = Stored(record.timestamp, value)
-                    best[record.key] = (rank, stored)
+                    best[record.key] = (order, stored)
                     changed[record.key] = stored
             self.store.write(changed.items(), batch[-1].offset + 1)
             await asyncio.sleep(0)

@@ -1,0 +1,89 @@
+"""What all commands share: where the workers are, how answers look, and which exit code they end with."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+import httpx
+import orjson
+
+from streams.identity import RefusedError
+from streams.legacy import LegacyAwayError
+from streams.settings import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+#: exit codes (design: Interfaces)
+OK, WRONG, REFUSED = 0, 1, 2
+
+
+class Away(Exception):  # noqa: N818  it names a state, not a mistake
+    """No worker answers at this address."""
+
+
+def fail(sentence: str, code: int = REFUSED) -> NoReturn:
+    """End with one sentence and an exit code."""
+    sys.stderr.write(sentence.rstrip() + "\n")
+    sys.exit(code)
+
+
+def run(command: Callable[..., Coroutine[Any, Any, int | None]]) -> Callable[..., None]:
+    """Run an async command; its return value is the exit code, known errors become one sentence."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        try:
+            code = asyncio.run(command(*args, **kwargs))
+        except (RefusedError, ConfigError, LegacyAwayError, ValueError) as error:
+            fail(str(error))
+        except (OSError, httpx.HTTPError) as error:
+            fail(f"not reachable: {error}. Is it running, and is its address in the environment right?")
+        except KeyboardInterrupt:
+            sys.exit(130)
+        sys.exit(code or OK)
+
+    return wrapped
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
+
+
+def show_json(body: Any) -> None:
+    """Print JSON."""
+    sys.stdout.buffer.write(orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS) + b"\n")
+    sys.stdout.flush()
+
+
+def worker_url() -> str:
+    """The address of a worker: WORKER_URL, or this machine's WEB_PORT."""
+    return os.environ.get("WORKER_URL", f"http://127.0.0.1:{os.environ.get('WEB_PORT', '6066')}").rstrip("/")
+
+
+async def ask(path: str, url: str | None = None) -> tuple[int, dict[str, Any]]:
+    """Ask a worker; returns the HTTP status and the answer.
+
+    Raises:
+        Away: nobody answers there.
+    """
+    async with httpx.AsyncClient(timeout=5.0, trust_env=False) as client:
+        try:
+            answer = await client.get(f"{url or worker_url()}{path}")
+        except httpx.HTTPError:
+            raise Away from None
+    try:
+        body = answer.json()
+    except ValueError:
+        raise Away from None
+    return answer.status_code, body
+
+
+def table(rows: list[tuple[str, str]]) -> str:
+    """Two aligned columns."""
+    width = max((len(name) for name, _ in rows), default=0)
+    return "\n".join(f"{name:<{width}}  {value}".rstrip() for name, value in rows)
