@@ -24,10 +24,13 @@ from streams.identity import Identity, RefusedError, compare
 from streams.join import Join
 from streams.legacy import Legacy, LegacyAwayError
 from streams.offline import partition_of
+from streams.rereads import Rereads
 from streams.rows import SetAside, write_control
 from streams.state import Changelog, Partition, Store, TableKind, records
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from faust.types import EventT
 
     from streams.service import App
@@ -160,10 +163,12 @@ class Pipeline:
         await self.control.start()
         self.legacy = Legacy(self.settings)
         self.delivery = Delivery(self)
+        self.rereads = Rereads(self)
         self.join = Join(self.settings, self.send, self.delivery.joined)
         self._upkeep = [
-            asyncio.create_task(self._mark(), name="marks"),
-            asyncio.create_task(self.delivery.answer_brake(), name="brake"),
+            asyncio.create_task(self._watched(self._mark()), name="marks"),
+            asyncio.create_task(self._watched(self.delivery.answer_brake()), name="brake"),
+            asyncio.create_task(self._watched(self.rereads.run()), name="rereads"),
         ]
         self.identity = Identity.of(self.settings, await self._source(), topic)
         await self._first_or_same()
@@ -289,6 +294,7 @@ class Pipeline:
         partitions = [runner.partition for runner in runners if runner.partition is not None]
         await asyncio.gather(*(self._leave(partition) for partition in partitions))
         self.delivery.forget()
+        self.rereads.forget()
         self.runners.clear()
         if runners:
             log.info("partitions given up count=%d seconds=%.2f", len(runners), time.monotonic() - began)
@@ -331,6 +337,21 @@ class Pipeline:
     def partition_of(self, key: bytes) -> int:
         """The partition of a user."""
         return partition_of(key, self.settings.partitions)
+
+    @property
+    def source_epoch(self) -> int:
+        """The newest source epoch that any partition of this worker has seen (M8)."""
+        return max((partition.epochs[-1][1] for partition in self.partitions()), default=1)
+
+    async def _watched(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run upkeep whose failure would otherwise go unseen: it ends the worker."""
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            log.exception("upkeep failed")
+            await self.crash(error)
 
     def behind(self, partition: Partition) -> bool:
         """Whether records of this partition wait to be joined."""

@@ -14,6 +14,7 @@ from streams import ledger, snapshots
 from streams.explain import sentence
 from streams.jobs import Do
 from streams.ledger import Situation
+from streams.rows import CREDENTIALS, USERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -96,6 +97,7 @@ def status(pipeline: Pipeline) -> dict[str, Any]:
         "paused": delivery.paused,
         "trouble": delivery.calls.trouble,
         "brake": {"decisions": deletions, "limit": limit, "tripped": delivery.brake.tripped},
+        "rereads": {"done": pipeline.rereads.done, "trouble": pipeline.rereads.trouble},
         "notifications": control.notifications[-30:],
         "uptime": time.time() - pipeline.started_at,
     }
@@ -137,6 +139,26 @@ def user(pipeline: Pipeline, user_id: str) -> dict[str, Any] | None:
     body |= {"from": f"worker {pipeline.name}", "partition": number, "paused": paused, "waiting": waiting}
     body["sentence"] = sentence(body)
     return body
+
+
+def held(pipeline: Pipeline, ids: Iterable[str]) -> dict[str, Any]:
+    """Which rows the snapshots of this worker hold of these users, and up to which record."""
+    found: dict[str, Any] = {}
+    for user_id in ids:
+        key = user_id.encode()
+        runner = pipeline.runners.get(pipeline.partition_of(key))
+        if runner is None or runner.partition is None or not runner.partition.owned.is_set():
+            continue
+        stored = runner.partition.snapshots.store.get(key)
+        if stored is None:
+            found[user_id] = {"applied": [0, 0], "rows": []}
+            continue
+        snap = snapshots.decode(stored.value)
+        rows = [[CREDENTIALS, pk] for pk, row in snap.credentials.items() if row.values is not None]
+        if snap.user is not None and snap.user.values is not None:
+            rows.append([USERS, user_id])
+        found[user_id] = {"applied": list(snap.applied), "rows": rows}
+    return found
 
 
 def describe(user_id: str, snap: bytes | None, entry: bytes | None, mapping_id: str) -> dict[str, Any]:

@@ -37,3 +37,7 @@ def register(app: App) -> None:
         if found is None:
             return self.json({"owner": views.owner(pipeline, key)}, status=421)
         return self.json(found)
+
+    @app.page("/sync/held")
+    async def held(self: Any, request: Any) -> Any:
+        return self.json(views.held(pipeline, [part for part in request.query.get("ids", "").split(",") if part]))
