@@ -33,7 +33,7 @@ class Deletes:
     """Deletes users at cidaas."""
 
     def __init__(self, delivery: Delivery) -> None:
-        self._delivery = delivery
+        self._delivery: Delivery = delivery
         self._cidaas = delivery.cidaas
         self._settings = delivery.settings
         #: users whose row is there again, since when.

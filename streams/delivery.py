@@ -19,6 +19,7 @@ from streams.cidaas.client import Cidaas
 from streams.deletes import Deletes
 from streams.jobs import Do, Inspector, Job
 from streams.ledger import Entry, Situation, State, decode
+from streams.pace import Pace
 from streams.rows import SetAside, write_control
 from streams.snapshots import Flag, head
 from streams.upserts import Upserts
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 
     from streams.pipeline import Pipeline
+    from streams.settings import Settings
     from streams.state import Partition
 
 log = logging.getLogger(__name__)
@@ -48,10 +50,12 @@ class Delivery:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
-        self.settings = settings = pipeline.settings
-        self.cidaas = Cidaas(settings.cidaas, concurrency=settings.delivery.concurrency)
+        self.settings: Settings = pipeline.settings
+        settings = self.settings
+        self.cidaas: Cidaas = Cidaas(settings.cidaas, concurrency=settings.delivery.concurrency)
         self.inspector = Inspector(settings, pipeline.control)
-        self.calls = Calls(settings.delivery.concurrency, settings.cidaas.timeout + 5.0, pipeline.still_member)
+        pace = Pace(settings.delivery.concurrency, probe=self.cidaas.reachable)
+        self.calls = Calls(pace, settings.cidaas.timeout + 5.0, pipeline.still_member)
         self.queues = {Do.UPSERT: Windows(settings.delivery), Do.DELETE: Windows(settings.delivery, size=1)}
         self.upserts = Upserts(self)
         self.brake = Brake(settings.brake, pipeline)

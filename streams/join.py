@@ -34,7 +34,7 @@ from streams.state import records
 from streams.state.store import RESERVED
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from aiokafka.structs import ConsumerRecord
 
@@ -69,7 +69,7 @@ class Join:
         """`send` appends a control record to `legacy.identity` and waits for the broker; `joined` hears of each
         written user, its situation and whether the change was streamed."""
         self._reader = RowReader(settings.source)
-        self._live = lambda row: status_of(row, settings) == "live"
+        self._live: Callable[[Mapping[str, Any]], bool] = lambda row: status_of(row, settings) == "live"
         self._merger = Merger(settings.source.users.lazy, self._live)
         self._window = settings.brake.window
         self._send, self._joined = send, joined

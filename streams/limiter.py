@@ -110,9 +110,8 @@ class Limiter:
 
     def ok(self, call: Call, now: float) -> None:
         """Note that cidaas answered and did what it was asked (refusing single users is an answer too)."""
-        self._end(call)
+        self.answered(call)
         self._blocked.pop(call.lane, None)
-        self._failures = self._trials = 0
         self._oks.append(now)
         self._oks_since_cut += call.started > self._cut_at
         self._refused_in_a_row = 0
@@ -120,13 +119,20 @@ class Limiter:
         if self.in_flight + 2 > self.concurrency:  # it was used: what nobody needs is not allowed blindly
             self.concurrency = min(self.concurrency + step, float(self.cap))
 
-    def ended(self, call: Call) -> None:
-        """Note an end that says nothing about cidaas' health (cancelled, 400, 500)."""
+    def answered(self, call: Call) -> None:
+        """Note an answer that teaches nothing but that cidaas is there (500)."""
         self._end(call)
+        self._failures = self._trials = 0
+
+    def ended(self, call: Call, now: float) -> None:
+        """Note an end without an answer that is not cidaas' fault (cancelled), or a cheap probe that got none."""
+        self._end(call)
+        if call.trial:
+            self._trial_at = max(self._trial_at, now + _TRIAL_EVERY)
 
     def rate_limited(self, call: Call, now: float, retry_after: float | None = None) -> None:
         """Note a 429. Calls that had left before the last cut belong to the same event and cut no more."""
-        self._end(call)
+        self.answered(call)
         self.limited += 1
         if retry_after is not None:
             self._pause_until = max(self._pause_until, now + retry_after)
@@ -151,14 +157,9 @@ class Limiter:
         wait = min(_TRIAL_EVERY * 2.0 ** min(self._trials, 10), _LONGEST_TRIAL_WAIT)
         self._trial_at = max(self._trial_at, now + max(wait, retry_after or 0.0))
 
-    def still_away(self, call: Call, now: float) -> None:
-        """Note that a cheap probe, made instead of the trial call, found cidaas away."""
-        self._end(call)
-        self._trial_at = now + _TRIAL_EVERY
-
     def blocked(self, call: Call, now: float) -> None:
         """Note that only a person can cure it: from now on one call of this lane a minute."""
-        self._end(call)
+        self.answered(call)
         self._blocked[call.lane] = now + _MINUTE
 
     # -- inside ---------------------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ class Pace:
             self._learn(call, error)
             raise
         except BaseException:
-            self.limits.ended(call)
+            self.limits.ended(call, self._clock())
             raise
         else:
             self.limits.ok(call, self._clock())
@@ -74,15 +74,13 @@ class Pace:
 
     async def _probed(self, call: Call, probe: Callable[[], Awaitable[bool]]) -> bool:
         """Ask whether cidaas is back before a real call is risked: its users would have to settle (C4)."""
+        back = False
         try:
             back = await probe()
-        except BaseException:
-            self.limits.ended(call)
-            self._wake()
-            raise
-        if not back:
-            self.limits.still_away(call, self._clock())
-            self._wake()
+        finally:
+            if not back:
+                self.limits.ended(call, self._clock())
+                self._wake()
         return back
 
     def _learn(self, call: Call, error: CidaasError) -> None:
@@ -94,7 +92,7 @@ class Pace:
         elif error.policy.person:
             limits.blocked(call, now)
         elif error.kind is Kind.SERVER:
-            limits.ended(call)
+            limits.answered(call)
         else:
             limits.ok(call, now)  # it refused what was sent: that is an answer
 

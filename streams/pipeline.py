@@ -31,6 +31,7 @@ from streams.state import Changelog, Partition, Store, TableKind, records
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from aiokafka import AIOKafkaConsumer
     from faust.types import EventT
 
     from streams.service import App
@@ -232,7 +233,7 @@ class Pipeline:
         except RefusedError as error:
             self.app.refuse(error)
 
-    def new_consumer(self) -> kafka.AIOKafkaConsumer:
+    def new_consumer(self) -> AIOKafkaConsumer:
         """Make a consumer outside the group."""
         return kafka.consumer(self.settings.kafka)
 

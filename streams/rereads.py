@@ -54,6 +54,8 @@ class Rereads:
         self._pipeline = pipeline
         self._published: dict[int, dict[str, int]] = {}
         self._not_before = 0.0
+        #: user -> (number, when): served, but its owner has not taken it off its list yet.
+        self._served: dict[str, tuple[int, float]] = {}
         self.done = 0
         self.trouble = ""
 
@@ -93,16 +95,22 @@ class Rereads:
             return
         if time.monotonic() < self._not_before:
             return
-        users = dict(sorted(wanted.items())[:_MOST])
-        self._not_before = time.monotonic() + _RETRY
+        recent = time.monotonic() - _RETRY
+        self._served = {user: seen for user, seen in self._served.items() if seen[1] > recent}
+        waiting = {user: n for user, n in wanted.items() if self._served.get(user, (-1, 0.0))[0] != n}
+        users = dict(sorted(waiting.items())[:_MOST])
+        if not users:
+            return
         try:
             await self._read_again(users)
         except (IncompleteError, LegacyAwayError) as error:
+            self._not_before = time.monotonic() + _RETRY
             self.trouble = f"{len(wanted)} users cannot be read again yet: {error}"
             log.warning("%s", self.trouble)
         else:
             self.trouble = ""
             self.done += len(users)
+            self._served.update({user: (number, time.monotonic()) for user, number in users.items()})
             log.info("read again users=%d", len(users))
 
     async def _read_again(self, users: dict[str, int]) -> None:
@@ -158,13 +166,15 @@ class Rereads:
         control = self._pipeline.control
         deadline = time.monotonic() + _SIGNAL_DEADLINE
         while time.monotonic() < deadline:
-            started, succeeded = False, set()
+            started = False
+            succeeded: set[str] = set()
             for note in control.notifications[seen:]:
                 kind, extra = note.get("type"), note.get("additional_data") or {}
                 if kind == "STARTED":
-                    started, succeeded = True, set()
+                    started = True
+                    succeeded = set()
                 elif kind == "TABLE_SCAN_COMPLETED" and extra.get("status") == "SUCCEEDED":
-                    succeeded.add(extra.get("scanned_collection"))
+                    succeeded.add(str(extra.get("scanned_collection")))
                 elif kind == "ABORTED":
                     raise IncompleteError("the connector aborted the snapshot")
                 elif kind == "COMPLETED" and started:

@@ -64,7 +64,7 @@ class Tables(TableManager):
     @property
     def recovery(self) -> Recovery:
         """The recovery service."""
-        if self._recovery is None:
+        if self._recovery is None:  # type: ignore[has-type]
             self._recovery = NoRecovery(self.app, self, beacon=self.beacon, loop=self.loop)
         return self._recovery
 

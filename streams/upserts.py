@@ -29,7 +29,7 @@ class Upserts:
     """Sends windows of live users."""
 
     def __init__(self, delivery: Delivery) -> None:
-        self._delivery = delivery
+        self._delivery: Delivery = delivery
         self._cidaas = delivery.cidaas
         self._max_wait = delivery.settings.delivery.max_retry_wait
         #: users that go in a call of their own (C3: unmatched ones).

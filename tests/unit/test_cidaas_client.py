@@ -292,6 +292,14 @@ async def test_the_probe_needs_no_token() -> None:
     assert "authorization" not in tenant.requests[0].headers
 
 
+@pytest.mark.parametrize(
+    ("answer", "there"),
+    [(200, True), (404, True), (429, True), (503, False), (httpx.ConnectError("refused"), False)],
+)
+async def test_reachable_is_the_breakers_question(answer: Any, there: bool) -> None:
+    assert await Tenant().on("GET", DISCOVERY, answer).client().reachable() is there
+
+
 # -- Retry-After --------------------------------------------------------------------------------------------------
 
 
