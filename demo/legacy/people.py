@@ -43,14 +43,6 @@ CITIES = (("80331", "München"), ("50667", "Köln"), ("90402", "Nürnberg"), ("4
 STREETS = (
     "Königstraße", "Am Mühlbach", "Straße des 17. Juni", "Lange Gasse", "Bahnhofstr.", 'Weg "Zur Linde"', "Åvägen",
 )  # fmt: skip
-    "Königstraße",
-    "Am Mühlbach",
-    "Straße des 17. Juni",
-    "Lange Gasse",
-    "Bahnhofstr.",
-    'Weg "Zur Linde"',
-    "Åvägen",
-)
 FREE_PHONES = ("0171/1234567", "siehe Vertrag", "+49 (0)89 123456", "privat: 089-998877", "00 49 171 55 44 33", "-", "")
 LOCALES = ("de-DE", "de-AT", "de-CH", "en-GB", "fr-FR", None)
 ALGORITHMS = (
