@@ -111,7 +111,7 @@ class Cidaas:
 
     async def bulk(self, entities: Sequence[Mapping[str, Any]]) -> list[Outcome]:
         """Create or update users (at most 50, no user and no e-mail twice); one outcome each, in this order."""
-        call = f"the bulk call with {len(entities)} users"
+        call = f"the bulk call with {len(entities)} user{'s' * (len(entities) != 1)}"
         try:
             body = orjson.dumps(list(entities))
         except orjson.JSONEncodeError:

@@ -98,7 +98,7 @@ POLICY: dict[Kind, Policy] = {
     ),
     Kind.FORBIDDEN: Policy(
         _NEVER, False, Wait.MINUTE, True, False,
-        "Have the scopes of cidaas.upsert_scopes and cidaas.delete_scopes enabled for the client of CIDAAS_CLIENT_ID.",
+        "Have the scopes of cidaas.upsert_scopes, delete_scopes and read_scopes enabled for the client of CIDAAS_CLIENT_ID.",
     ),
     Kind.NOT_FOUND_ENDPOINT: Policy(
         _NEVER, False, Wait.MINUTE, True, False,
@@ -107,7 +107,7 @@ POLICY: dict[Kind, Policy] = {
     Kind.CREDENTIALS: Policy(
         _NEVER, False, Wait.MINUTE, True, False,
         "Check CIDAAS_CLIENT_ID and CIDAAS_CLIENT_SECRET, that the app is NON_INTERACTIVE with the grant type "
-        "client_credentials, and that it may have the scopes of cidaas.upsert_scopes and cidaas.delete_scopes.",
+        "client_credentials, and that it may have the scopes of cidaas.upsert_scopes, delete_scopes and read_scopes.",
     ),
 }  # fmt: skip
 

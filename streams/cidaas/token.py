@@ -61,6 +61,7 @@ class TokenSource:
         self._scopes = tuple(dict.fromkeys(scopes))
         self._timeout, self._clock = timeout, clock
         self._token: _Token | None = None
+        self._missing: list[str] = []
         self._renewal: asyncio.Task[str] | None = None
 
     async def get(self) -> str:
@@ -120,8 +121,10 @@ class TokenSource:
     def _warn_of_missing_scopes(self, body: bytes) -> None:
         granted = orjson.loads(body).get("scope")
         words = granted.split() if isinstance(granted, str) else granted if isinstance(granted, list) else []
-        if words and (missing := [scope for scope in self._scopes if scope not in words]):
+        missing = [scope for scope in self._scopes if scope not in words] if words else []
+        if missing and missing != self._missing:  # said once, not at every renewal
             log.warning("cidaas gave a token without the scopes %s; calls that need them will answer 403.", missing)
+        self._missing = missing
 
 
 def _read(body: bytes, started: float) -> _Token:
