@@ -98,7 +98,8 @@ POLICY: dict[Kind, Policy] = {
     ),
     Kind.FORBIDDEN: Policy(
         _NEVER, False, Wait.MINUTE, True, False,
-        "Have the scopes of cidaas.upsert_scopes, delete_scopes and read_scopes enabled for the client of CIDAAS_CLIENT_ID.",
+        "Have the scopes of cidaas.upsert_scopes, delete_scopes and read_scopes enabled for the client of "
+        "CIDAAS_CLIENT_ID.",
     ),
     Kind.NOT_FOUND_ENDPOINT: Policy(
         _NEVER, False, Wait.MINUTE, True, False,
