@@ -63,13 +63,17 @@ def broker_environment(layout: Layout) -> dict[str, str]:
     )
 
 
+def new_cluster_id() -> str:
+    """Make a Kafka UUID that does not begin with "-", which the tool would take for an option: the first bit is 0."""
+    return urlsafe_b64encode(bytes([secrets.randbelow(128)]) + secrets.token_bytes(15)).decode().rstrip("=")
+
+
 def prepare_broker(layout: Layout) -> None:
     """Format the broker's folder if it is new."""
     if (layout.data("kafka") / "meta.properties").exists():
         return
-    cluster = urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
     properties = str(CONNECTORS / "kafka.properties")
-    arguments = ("format", "--standalone", "--ignore-formatted", "-t", cluster, "-c", properties)
+    arguments = ("format", "--standalone", "--ignore-formatted", "-t", new_cluster_id(), "-c", properties)
     done = subprocess.run(
         _java("kafka.tools.StorageTool", "128m", *arguments),
         env=broker_environment(layout),

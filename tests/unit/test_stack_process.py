@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from demo.stack import ports, prerequisites
+from demo.stack import kafka, ports, prerequisites
 from demo.stack.layout import Layout, new_env, read_env, write_env
 from demo.stack.postgres import NO_PROCESS, _disarm_stale_pid
 from demo.stack.process import Process, started_at, wait_for
@@ -142,3 +142,11 @@ def test_each_missing_prerequisite_is_one_line_with_a_remedy(monkeypatch: pytest
     lines = prerequisites.missing()
     assert [line.split()[0] for line in lines] == ["Java", "Maven"]
     assert all("install" in line for line in lines)
+
+
+def test_a_cluster_id_is_never_taken_for_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka.secrets, "randbelow", lambda limit: limit - 1)
+    monkeypatch.setattr(kafka.secrets, "token_bytes", lambda count: b"\xff" * count)
+    made = kafka.new_cluster_id()
+    assert len(made) == 22
+    assert not made.startswith("-")
