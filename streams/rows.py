@@ -144,7 +144,14 @@ class RowReader:
             raise UnreadableError("the record is not a JSON object")
         if "__sync" in record:
             return _control(record)
-        return self._row(key_text(key), record)
+        user_id = key_text(key)
+        try:
+            return self._row(user_id, record)
+        except UnreadableError:
+            raise
+        except (ValueError, TypeError, IndexError):
+            # One odd field must not end the worker at every start; the user is set aside instead (M7).
+            raise UnreadableError("a field of the record's source is not what Debezium writes there") from None
 
     def _row(self, user_id: str, record: dict[str, Any]) -> RowChange:
         op = record.get("__op")

@@ -149,10 +149,13 @@ class Merger:
 
     def change(self, snap: Snapshot, change: RowChange, at: Position, epoch: int) -> Merge:
         """Merge a row change that stands at `at`, in source epoch `epoch`; the caller checked `at > snap.applied`."""
+        row = snap.user if change.table == USERS else snap.credentials.get(change.pk)
+        # A repeated insert is no last change: it would make an open transaction look complete (C7).
+        newer = change.op != "r" and (row is None or (epoch, change.lsn or 0) > (row.epoch, row.lsn))
         result = self._users(snap, change, at, epoch) if change.table == USERS else self._credential(
             snap, change, at, epoch
         )
-        if result is not Merge.NOTHING:
+        if result is Merge.VERSION or newer:
             snap.lsn, snap.tx, snap.committed_us = change.lsn, change.tx, change.committed_us
             snap.after_commit = change.after_commit
             snap.streamed = change.op != "r"
@@ -298,12 +301,14 @@ def _delete_user(snap: Snapshot, epoch: int, lsn: int) -> Merge:
     """Delete the user's row and drop the credential rows it knows (M2)."""
     row = snap.user
     snap.user = Row(epoch, lsn, None)
-    snap.aside = None  # whatever was unknown of the row is of no interest any more
     for pk, credential in snap.credentials.items():
         if credential.values is not None:
             at = max((credential.epoch, credential.lsn), (epoch, lsn))
             snap.credentials[pk] = Row(*at, None)
     if row is None or row.values is not None:
+        # Whatever was unknown of the row is of no interest any more. A repeated delete clears nothing: what was
+        # marked since then may be the user's new sign-up (M7).
+        snap.aside = None
         return Merge.VERSION
     return Merge.NOTHING if (row.epoch, row.lsn) == (epoch, lsn) else Merge.APPLIED
 
@@ -313,8 +318,13 @@ def _sweep(snap: Snapshot, removal: Removal) -> Merge:
         row = snap.credentials.get(removal.pk)
         if row is None or row.values is None:
             return Merge.NOTHING
-        return _mark(snap, removal.pk, row, max(row.epoch, removal.epoch), row.lsn if row.epoch >= removal.epoch else 0)
+        return _mark(snap, removal.pk, row, *_after(row, removal))
     row = snap.user
     if row is None or row.values is None:
         return Merge.NOTHING
-    return _delete_user(snap, max(row.epoch, removal.epoch), row.lsn if row.epoch >= removal.epoch else 0)
+    return _delete_user(snap, *_after(row, removal))
+
+
+def _after(row: Row, removal: Removal) -> tuple[int, int]:
+    """Just above the row's last change: repeated by Connect, that change must not bring the row back (M2)."""
+    return (row.epoch, row.lsn + 1) if row.epoch >= removal.epoch else (removal.epoch, 0)
