@@ -21,7 +21,6 @@ from streams.jobs import Do, Inspector, Job
 from streams.ledger import Entry, Situation, State, decode
 from streams.pace import Pace
 from streams.rows import SetAside, write_control
-from streams.snapshots import Flag, head
 from streams.upserts import Upserts
 from streams.windows import Windows
 
@@ -200,12 +199,12 @@ class Delivery:
             partition = runner.partition if runner is not None else None
             if partition is None or partition.closing or not partition.owned.is_set():
                 for user in members:
-                    self._drop(user)
+                    self._land(user)
                 continue
             keys = [user[2:] for user in members]
             for user, key, (snap, entry) in zip(members, keys, partition.read(keys), strict=True):
                 if not self._selected(partition, key, entry is not None):
-                    self._drop(user)
+                    self._land(user)
                     continue
                 jobs.append(self.inspector.inspect(partition, user, key, snap, entry))
         return await self._sorted(jobs, do)
@@ -229,13 +228,12 @@ class Delivery:
             if job.do is do:
                 mine.append(job)
             elif job.do is Do.WAIT:
-                for queue in self.queues.values():
-                    queue.done(job.user)
+                self._land(job.user)
                 self._queue(do).wait(job.user, job.until)
             elif job.do is Do.RECORD and job.record is not None:
                 records.append((job, job.record))
             elif job.do in (Do.UPSERT, Do.DELETE):
-                self._drop(job.user)
+                self._land(job.user)
                 # A delete leaves no sooner than 2 s after its record.
                 if job.do is Do.DELETE:
                     self._queue(Do.DELETE).wait(job.user, time.monotonic() + DELETE_QUIET)
@@ -245,7 +243,8 @@ class Delivery:
                 await self._stale(job)
             else:
                 job.partition.moved(job.key, job.situation)
-                self._drop(job.user)
+                if self._land(job.user):
+                    self._add(job.user, live=True)
         if records:
             await self.write(records)
             self.release([job for job, _ in records])
@@ -259,7 +258,7 @@ class Delivery:
         entry.version, entry.state, entry.reason = (0, 0), State.IN_DOUBT, "the snapshot was stale"
         await self.pipeline.send(job.key, write_control(SetAside("its snapshot was older than what cidaas had")))
         await self.write([(job, entry)])
-        self._drop(job.user)
+        self._land(job.user)
 
     async def call(self, jobs: Sequence[Job], do: Do, request: Callable[[], Awaitable[T]]) -> T:
         """Make one call for these users."""
@@ -290,32 +289,24 @@ class Delivery:
 
     def wait(self, job: Job, seconds: float) -> None:
         """Put a user that is in flight back, to be looked at again later."""
-        for queue in self.queues.values():
-            queue.done(job.user)
+        self._land(job.user)
         self._queue(job.do).wait(job.user, time.monotonic() + seconds)
         self.poke()
 
     def release(self, jobs: Iterable[Job]) -> None:
         """The call for these users is over: who is still pending, or pending again, goes back into the queue."""
         for job in jobs:
-            self._drop(job.user)
-            partition = job.partition
-            if partition.closing:
+            again = self._land(job.user)
+            if job.partition.closing:
                 continue
-            if partition.situations.get(job.key) is Situation.PENDING:
-                snap = partition.snapshots.store.get(job.key)
-                gone = snap is not None and head(snap.value).flags & Flag.GONE
-                live = job.snap is None or job.snap.streamed
-                if gone:
-                    self._queue(Do.DELETE).add(job.user, time.monotonic(), live=live)
-                else:
-                    self._queue(Do.UPSERT).add(job.user, time.monotonic(), live=live)
+            if again or job.partition.situations.get(job.key) is Situation.PENDING:
+                self._add(job.user, live=again or job.snap is None or job.snap.streamed)
         self.poke()
 
-    def _drop(self, user: bytes) -> None:
-        for queue in self.queues.values():
-            if queue.done(user):
-                queue.add(user, time.monotonic(), live=True)
+    def _land(self, user: bytes) -> bool:
+        """Take the user out of flight, in whichever queue; True when something new arrived meanwhile."""
+        landed = [queue.done(user) for queue in self.queues.values()]
+        return True in landed
 
     def count(self, results: Iterable[tuple[Job, Entry]]) -> None:
         """Add finished users to the figures."""

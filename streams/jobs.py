@@ -143,7 +143,7 @@ class Inspector:
         assert mapped.entity is not None
         if self._passwords and not mapped.has_password and snap.streamed and not self._transaction_over(snap):
             # C7: between the two rows of one transaction the user has no password; it must not leave like that.
-            job.do, job.until, job.why = Do.WAIT, time.monotonic() + 0.1, "its transaction may not be complete (C7)"
+            job.do, job.until, job.why = Do.WAIT, time.monotonic() + 0.3, "its transaction may not be complete (C7)"
             return job
         job.fingerprint = fingerprint(mapped.entity)
         if (

@@ -31,6 +31,12 @@ def qualified(name: str) -> sql.Identifier:
     return sql.Identifier(*name.split("."))
 
 
+def _why(error: BaseException) -> str:
+    """The driver's own words in one line; it names host, role and database, never a password."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else type(error).__name__
+
+
 class Legacy:
     """A read-only connection to the legacy database, made anew when it broke."""
 
@@ -70,7 +76,7 @@ class Legacy:
                     return await cursor.fetchall()
             except (psycopg.Error, OSError, TimeoutError) as error:
                 await self.close()
-                raise LegacyAwayError(f"the legacy database does not answer ({type(error).__name__})") from None
+                raise LegacyAwayError(f"the legacy database does not answer: {_why(error)}") from None
 
     async def _connected(self) -> psycopg.AsyncConnection[dict[str, Any]]:
         if self._connection is None or self._connection.closed:

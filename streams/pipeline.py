@@ -354,11 +354,20 @@ class Pipeline:
             log.exception("upkeep failed")
             await self.crash(error)
 
-    def behind(self, partition: Partition) -> bool:
-        """Whether records of this partition wait to be joined."""
+    def lag(self, partition: Partition) -> int | None:
+        """Records of this partition that wait to be joined; None while that is not known yet."""
         tp = TP(self.settings.topics.identity, partition.number)
         highwater = self.app.consumer.highwater(tp)
-        return highwater is not None and partition.joined_offset + 1 < highwater and partition.joined_offset >= 0
+        if highwater is None:
+            return None
+        following = partition.joined_offset + 1
+        if partition.joined_offset < 0:  # nothing was read in this ownership yet: the committed offset tells
+            following = self.app.consumer._committed_offset[tp] or 0
+        return int(max(0, highwater - following))
+
+    def behind(self, partition: Partition) -> bool:
+        """Whether records of this partition may wait to be joined."""
+        return self.lag(partition) != 0
 
     def source_is_live(self) -> bool:
         """Whether the source's heartbeat has arrived lately."""

@@ -22,6 +22,7 @@ from streams.kafka import tls
 from streams.pipeline import Pipeline
 from streams.settings import ConfigError
 from streams.source.births import read_births
+from streams.source.columns import check_columns
 from streams.source.topics import TopicError
 from streams.source.topics import ensure as ensure_topics
 from streams.transport import BatchConsumer, Transport, boot_clock
@@ -92,6 +93,7 @@ class App(faust.App):
             self.pipeline_settings.require(
                 "LEGACY_DATABASE_URL", "CIDAAS_BASE_URL", "CIDAAS_CLIENT_ID", "CIDAAS_CLIENT_SECRET"
             )
+            await check_columns(self.pipeline_settings)
             await ensure_topics(self.pipeline_settings)
             births = await read_births(self.pipeline_settings)
             await self.pipeline.start(str(births[0]))
@@ -167,8 +169,9 @@ def _force_exit() -> None:
 
 def refuse(why: BaseException | str) -> None:
     """Say in one sentence why the worker must not run, and end it with exit code 2."""
-    sys.stderr.write(f"refused: {why}\n")
-    sys.stderr.flush()
+    stream = sys.__stderr__ or sys.stderr  # Faust puts a logger in the place of the other one
+    stream.write(f"refused: {why}\n")
+    stream.flush()
     os._exit(2)
 
 

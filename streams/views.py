@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from faust.types import TP
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from streams.pipeline import Pipeline
-    from streams.state import Partition
 
 
 def readiness(pipeline: Pipeline) -> dict[str, Any]:
@@ -66,7 +64,7 @@ def status(pipeline: Pipeline) -> dict[str, Any]:
         counts["in_sync"] += partition.known - len(partition.situations)
         partitions[str(partition.number)] = {
             "joined": partition.joined_offset,
-            "lag": _lag(pipeline, partition),
+            "lag": pipeline.lag(partition) or 0,
             **special,
         }
     latencies = list(delivery.latencies)
@@ -101,11 +99,6 @@ def status(pipeline: Pipeline) -> dict[str, Any]:
         "notifications": control.notifications[-30:],
         "uptime": time.time() - pipeline.started_at,
     }
-
-
-def _lag(pipeline: Pipeline, partition: Partition) -> int:
-    highwater = pipeline.app.consumer.highwater(TP(pipeline.settings.topics.identity, partition.number)) or 0
-    return max(0, highwater - partition.joined_offset - 1) if partition.joined_offset >= 0 else 0
 
 
 def _workers(pipeline: Pipeline) -> set[str]:
