@@ -144,6 +144,7 @@ class Pipeline:
         self.restores = asyncio.Semaphore(_RESTORES)
         self.stopping = False
         self.started_at = time.time()
+        self._source_away = ""
         self._failed = False
         self._started = False
         self._identify: asyncio.Task[None] | None = None
@@ -183,6 +184,7 @@ class Pipeline:
             )
         except LegacyAwayError as error:
             log.warning("the source's identity is not checked: %s", error)
+            self._source_away = str(error)
             return ""
         return f"{rows[0]['system']}/{rows[0]['name']}"
 
@@ -194,6 +196,11 @@ class Pipeline:
                 raise RefusedError(
                     f"there is state, but the topic {self.settings.topics.control} has no record of whose it is: "
                     "restore that topic, or start over with a new app_id and an empty APP_DATADIR."
+                )
+            if self._source_away:
+                raise RefusedError(
+                    f"the first start notes which legacy database this pipeline belongs to, but {self._source_away}. "
+                    "Start the database, or correct LEGACY_DATABASE_URL."
                 )
             log.info("first start: the owner of partition 0 writes the identity")
             return
