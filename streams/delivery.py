@@ -55,7 +55,7 @@ class Delivery:
         self.inspector = Inspector(settings, pipeline.control)
         pace = Pace(settings.delivery.concurrency, probe=self.cidaas.reachable)
         self.calls = Calls(pace, settings.cidaas.timeout + 5.0, pipeline.still_member)
-        self.queues = {Do.UPSERT: Windows(settings.delivery), Do.DELETE: Windows(settings.delivery, size=1)}
+        self.queues = {Do.UPSERT: Windows(settings.delivery), Do.DELETE: Windows(settings.delivery, size=1, firm=True)}
         self.upserts = Upserts(self)
         self.brake = Brake(settings.brake, pipeline)
         self.deletes = Deletes(self)

@@ -23,8 +23,10 @@ class _Delivery(Protocol):
 class Windows:
     """The queue of one kind of call (upserts, or deletes); keys are users, times are monotonic seconds."""
 
-    def __init__(self, limits: _Delivery, size: int | None = None) -> None:
+    def __init__(self, limits: _Delivery, size: int | None = None, *, firm: bool = False) -> None:
+        """`firm`: a wait holds for newer versions too; else a newer version is looked at when it comes."""
         self._size = size or limits.window
+        self._firm = firm
         self._quiet, self._max_wait = limits.quiet, limits.max_wait
         #: user -> when it may leave; insertion order is the order of leaving, because `quiet` is the same for all.
         self._live: dict[bytes, float] = {}
@@ -57,7 +59,10 @@ class Windows:
             self.flying[key] = True
             return
         if key in self._waiting:
-            return  # a rule's wait holds for the newer version too (C4, C5)
+            if self._firm or not live:
+                return
+            # A refused version's retry may be an hour away; whoever inspects the newer one asks for C5's wait again.
+            del self._waiting[key]
         if live:
             self._backlog.pop(key, None)
             self._live.pop(key, None)
