@@ -66,7 +66,7 @@ class Partition:
         self.unreadable = 0
         #: users with no confirmed entry when we took over (C5); emptied when their time is over.
         self.unconfirmed: set[bytes] = set()
-        #: users of whom the ledger knows but `snapshots` does not: their snapshots are lost (O4).
+        #: users of whom the ledger knows but `snapshots` does not, or not their row: it is lost (O4).
         self.orphans: list[bytes] = []
         self._taken_at = 0.0
         #: until when calls of ours may still be on their way after an unclear end (C4), monotonic.
@@ -204,6 +204,12 @@ class Partition:
             if snapshots.head(snap.value).flags & Flag.GONE:
                 self.gone += 1
             situation = self.situation(snap, mine)
+            if (
+                situation is Situation.CREDENTIALS_ONLY
+                and mine is not None
+                and ledger.ahead(snapshots.head(snap.value), ledger.head(mine.value))
+            ):
+                self.orphans.append(key)  # its row is lost; never pending, so nobody else would look (O4)
             if situation is not None and situation is not Situation.IN_SYNC:
                 self.moved(key, situation)
                 found.append((key, situation, snap.time_ms))
