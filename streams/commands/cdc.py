@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import click
 import psycopg
@@ -48,13 +48,13 @@ def commands(settings: Settings) -> list[click.Command]:
 
 def _run(settings: Settings, *, enable: bool) -> None:
     admin, password = settings.require("LEGACY_ADMIN_URL", "CDC_DEBEZIUM_PASSWORD")
-    reader = urlsplit(os.environ.get("LEGACY_DATABASE_URL", "")).password
+    reader = unquote(urlsplit(os.environ.get("LEGACY_DATABASE_URL", "")).password or "")
     if enable and not reader:
         base.fail(
             "LEGACY_DATABASE_URL has no password in it: set it to the address for the role "
             f"{settings.source.read_role}, with the password that this role shall get."
         )
-    passwords = {settings.source.role: password, settings.source.read_role: reader or ""}
+    passwords = {settings.source.role: password, settings.source.read_role: reader}
     try:
         with psycopg.connect(admin, autocommit=True, connect_timeout=10) as connection:
             if enable:

@@ -8,12 +8,21 @@ import click
 
 from streams.commands import base
 from streams.source import connector as source_connector
-from streams.source.connect import Connect, ConnectError
+from streams.source import guard
+from streams.source.connect import Connect, ConnectError, ConnectRefused
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from streams.settings import Settings
+
+#: findings after which the tables must be read again
+_LOST = frozenset(("slot_dropped", "slot_lost", "slot_moved"))
+
+_WHERE = (
+    "The database's address and password stand in the Connect worker's own environment: LEGACY_DB_HOST, "
+    "LEGACY_DB_PORT, LEGACY_DB_NAME, LEGACY_DB_SSLMODE and CDC_DEBEZIUM_PASSWORD. Start it again after a change."
+)
 
 
 def commands(settings: Settings) -> list[click.Command]:
@@ -36,13 +45,18 @@ def commands(settings: Settings) -> list[click.Command]:
     def config() -> None:
         click.echo(source_connector.render(settings), nl=False)
 
-    @connector.command("apply", help="Register the connector, or change it, and wait until its task runs.")
+    @connector.command("apply", help="Register the connector, change it or start it again; wait until its task runs.")
     @base.run
     async def apply() -> int:
         async def act(connect: Connect) -> int:
-            made = await connect.put_config(name, source_connector.connector_config(settings))
+            try:
+                made = await connect.put_config(name, source_connector.connector_config(settings))
+            except ConnectRefused as error:
+                base.fail(f"{error}\n{_WHERE}", base.WRONG)
+            again = await _start_again(settings, connect)
             await connect.wait_running(name, seconds=60)
-            click.echo(f"connector {name} {'made' if made else 'changed'}, its task runs")
+            what = "made or changed" if made else "started again" if again else "there, as it must be"
+            click.echo(f"connector {name} {what}; its task runs")
             return base.OK
 
         return await with_connect(act)
@@ -78,3 +92,19 @@ def commands(settings: Settings) -> list[click.Command]:
         return await with_connect(act)
 
     return [connector]
+
+
+async def _start_again(settings: Settings, connect: Connect) -> bool:
+    """Start a connector that failed or was stopped, unless its slot has lost changes: a start would hide that."""
+    name = settings.source.name
+    status = await connect.status(name)
+    if status is None or not (status.failed or status.state in ("STOPPED", "PAUSED")):
+        return False
+    for finding in guard.findings(settings, await guard.look(settings)):
+        if finding.slug in _LOST:
+            base.fail(f"not started: {finding.what}. {finding.remedy}", base.WRONG)
+    if status.failed:
+        await connect.restart(name)
+    else:
+        await connect.resume(name)
+    return True

@@ -105,12 +105,13 @@ def _source(root: Section, mapping: Mapping, env: Environment) -> Source:
 
 def _cidaas(section: Section, env: Environment) -> Cidaas:
     scim = section.text("delete", "purge", ("purge", "scim")) == "scim"
+    sub = section.text("sub", "uuid5", ("uuid5", "id"))
     cidaas = Cidaas(
         base_url=env.base_url(section),
         client_id=env.text("CIDAAS_CLIENT_ID") or section.text("client_id"),
         client_secret=env.secret("CIDAAS_CLIENT_SECRET"),
-        sub="id" if section.text("sub", "uuid5", ("uuid5", "id")) == "id" else "uuid5",
-        sub_namespace=_namespace(section),
+        sub="id" if sub == "id" else "uuid5",
+        sub_namespace=_namespace(section) if sub == "uuid5" or "sub_namespace" in section.data else UUID(int=0),
         delete="scim" if scim else "purge",
         no_event=section.flag("no_event", False),
         timeout=section.number("timeout", 10.0, 0.1, 120.0),

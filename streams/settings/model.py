@@ -111,9 +111,10 @@ class Topics:
             control=f"{app_id}-control",
             snapshots=f"{app_id}-snapshots-changelog",
             ledger=f"{app_id}-ledger-changelog",
-            connect_configs=f"{app_id}-connect-configs",
-            connect_offsets=f"{app_id}-connect-offsets",
-            connect_status=f"{app_id}-connect-status",
+            # Kafka Connect's own, whatever runs in it: connectors/connect.properties names them.
+            connect_configs="cidaas-sync-connect-configs",
+            connect_offsets="cidaas-sync-connect-offsets",
+            connect_status="cidaas-sync-connect-status",
         )
 
 

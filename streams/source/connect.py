@@ -11,6 +11,7 @@ RUNNING is not proof that rows flow: the connector says so while it hangs on a l
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -67,9 +68,7 @@ class ConnectorStatus:
 class Connect:
     """Kafka Connect at `url`. Use it as an asynchronous context manager."""
 
-    def __init__(
-        self, url: str, *, timeout: float = 30.0, transport: httpx.AsyncBaseTransport | None = None
-    ) -> None:
+    def __init__(self, url: str, *, timeout: float = 30.0, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self.url = url
         self._http = httpx.AsyncClient(base_url=url, timeout=timeout, trust_env=False, transport=transport)
 
@@ -118,9 +117,11 @@ class Connect:
         await self._send("PUT", f"/connectors/{name}/resume")
 
     async def restart(self, name: str, *, only_failed: bool = True) -> None:
-        """Start failed (or all) tasks again."""
+        """Start failed (or all) tasks again; returns when the failure shows no more, or has come back."""
         options = f"includeTasks=true&onlyFailed={str(only_failed).lower()}"
         await self._send("POST", f"/connectors/{name}/restart?{options}")
+        with contextlib.suppress(ConnectorFailed):  # what is wrong, `wait_running` says better
+            await self._until(name, lambda status: not status.failed, "starting", 5)
 
     async def delete(self, name: str) -> bool:
         """Remove the connector; return whether there was one. Its offsets and its slot stay."""
@@ -141,10 +142,8 @@ class Connect:
 
         def settled(status: ConnectorStatus) -> bool:
             if status.failed:
-                reason = (status.trace or "no reason given").splitlines()[0]
                 raise ConnectorFailed(
-                    f"connector {name} failed: {reason} Cure the cause, then restart it "
-                    f"(POST {self.url}/connectors/{name}/restart?includeTasks=true&onlyFailed=true)."
+                    f"connector {name} failed: {cause(status.trace)} Cure that, then run `connector apply`."
                 )
             return status.running or status.state in ("STOPPED", "PAUSED")
 
@@ -187,6 +186,13 @@ class Connect:
             if answer.is_error:
                 raise ConnectRefused(_refusal(method, path, answer), answer.status_code)
             return answer
+
+
+def cause(trace: str | None) -> str:
+    """Say why a task failed: the first line of its trace, and the innermost cause, which is the telling one."""
+    lines = (trace or "no reason given").splitlines()
+    causes = [line.strip() for line in lines if line.startswith("Caused by:")]
+    return " ".join([lines[0], *causes[-1:]])[:500]
 
 
 def _refusal(method: str, path: str, answer: httpx.Response) -> str:

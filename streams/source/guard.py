@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from streams.legacy import Legacy, LegacyAwayError
-from streams.source.connect import Connect, ConnectError
+from streams.source.connect import Connect, ConnectError, cause
 
 if TYPE_CHECKING:
     from streams.settings import CredentialsTable, Settings, UsersTable
@@ -94,9 +94,8 @@ def findings(settings: Settings, state: SourceState) -> list[Finding]:
     if state.connector == "":
         found.append(Finding("connector_missing", "the connector is not registered", "Run `connector apply`."))
     elif state.connector is not None and "FAILED" in (state.connector, *state.tasks):
-        why = " ".join((state.trace or "").splitlines()[:1])[:300]
         remedy = "Cure the cause named there, then `connector apply` starts it again."
-        found.append(Finding("connector_failed", f"the connector failed: {why}", remedy))
+        found.append(Finding("connector_failed", f"the connector failed: {cause(state.trace)}", remedy))
     elif state.connector is not None and state.connector != "RUNNING":
         found.append(Finding("connector_stopped", f"the connector is {state.connector}", "Run `connector apply`."))
     if state.slot is not None:
