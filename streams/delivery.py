@@ -218,8 +218,11 @@ class Delivery:
             return key.decode(errors="replace") in only
         if known:
             return True
-        share = only // self.settings.partitions + (partition.number < only % self.settings.partitions)
-        return partition.admitted < share and partition.admit()
+        return partition.admitted < self._share(partition, only) and partition.admit()
+
+    def _share(self, partition: Partition, only: int) -> int:
+        """How many of the first `only` users this partition may let out."""
+        return only // self.settings.partitions + (partition.number < only % self.settings.partitions)
 
     async def _sorted(self, jobs: list[Job], do: Do) -> list[Job]:
         mine: list[Job] = []
@@ -331,7 +334,15 @@ class Delivery:
             return "its call is on its way"
         if self.calls.trouble:
             return f"cidaas does not take calls: {self.calls.trouble}"
-        return ""
+        return self._not_let_out(partition, key)
+
+    def _not_let_out(self, partition: Partition, key: bytes) -> str:
+        only = self.settings.delivery.only
+        if isinstance(only, int):
+            waits = partition.admitted >= self._share(partition, only) and partition.ledger.store.get(key) is None
+            return f"delivery.only lets the first {only} users out, and it is not among them" if waits else ""
+        waits = only is not None and key.decode(errors="replace") not in only
+        return "delivery.only (or DELIVERY_ONLY) names other users" if waits else ""
 
     # -- giving up (O1) ----------------------------------------------------------------------------------------------
 

@@ -93,6 +93,7 @@ def status(pipeline: Pipeline) -> dict[str, Any]:
         "source_lsn": control.source_lsn,
         "last_commit_us": pipeline.join.last_commit_us,
         "paused": delivery.paused,
+        "only": pipeline.settings.delivery.only,
         "trouble": delivery.calls.trouble,
         "brake": {"decisions": deletions, "limit": limit, "tripped": delivery.brake.tripped},
         "rereads": {"done": pipeline.rereads.done, "trouble": pipeline.rereads.trouble},

@@ -80,6 +80,7 @@ async def collect(settings: Settings) -> dict[str, Any]:
         "users_per_call": max((worker.get("users_per_call", 0) for worker in workers), default=0),
         "outcomes": dict(outcomes),
         "paused": next((worker["paused"] for worker in workers if worker.get("paused")), None),
+        "only": next((worker["only"] for worker in workers if worker.get("only")), None),
         "brake": next((worker["brake"] for worker in workers if worker.get("brake")), None),
         "heartbeat_age": min((w["heartbeat_age"] for w in workers if w.get("heartbeat_age") is not None), default=None),
         "snapshot": _snapshot(next((worker.get("notifications", []) for worker in workers), [])),
@@ -179,6 +180,9 @@ def render(body: dict[str, Any]) -> str:
         expected = f" of about {body['expected']:,}" if body["expected"] > users.get("users", 0) else ""
         rows.append(("users joined", f"{users.get('users', 0):,}{expected}, {body['lag_records']:,} records behind"))
         rows += [(words, f"{users[name]:,}") for name, words in _WORDS.items() if users.get(name)]
+        if body["only"] is not None:
+            only = body["only"]
+            rows.append(("delivery.only", f"the first {only}" if isinstance(only, int) else f"{len(only)} named users"))
         rate = f"{body['rate']:,.0f} users/s"
         eta = f", about {_duration(body['eta_seconds'])} to go" if body["eta_seconds"] else ""
         rows.append(("rate", rate + eta))
