@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,19 +20,33 @@ _SETTLED = ("in_sync", "quarantined", "parked", "rejected", "nothing_to_do", "no
 
 @dataclass(slots=True)
 class Load:
-    """What the initial load came to. `users` are those that cidaas has."""
+    """What the initial load came to: `users` are at cidaas, of whom `before` were there when it began."""
 
+    before: int = 0
     users: int = 0
-    seconds: float = 0.0
+    first: float = 0.0  # of its calls, Unix seconds by the stand-in's clock
+    last: float = 0.0
     calls: int = 0
-    users_per_call: float = 0.0
+    sent: int = 0  # users in these calls
     stuck: bool = False
-    first: float = field(default=0.0, repr=False)
 
     @property
     def rate(self) -> float:
-        """Users a second, from the first to the last one."""
-        return self.users / self.seconds if self.seconds else 0.0
+        """Users a second from the first call to the last; 0 if they were there before or the stand-in restarted."""
+        seconds = self.last - self.first
+        return self.users / seconds if self.before == 0 and self.sent >= self.users and seconds > 0 else 0.0
+
+    @property
+    def users_per_call(self) -> float:
+        """Mean size of the calls; 0 if there were none."""
+        return self.sent / self.calls if self.calls and self.before == 0 else 0.0
+
+    def count(self, counters: dict[str, Any]) -> None:
+        """Take the stand-in's counters, which it keeps while it lives."""
+        self.users = counters["stored"]["users"]
+        self.first, self.last = counters["first"] or 0.0, counters["last"] or 0.0
+        self.calls = sum(counters["calls"].get("bulk", {}).values())
+        self.sent = counters["users_in_calls"]
 
 
 def settled(status: dict[str, Any], rows: int) -> bool:
@@ -43,36 +57,25 @@ def settled(status: dict[str, Any], rows: int) -> bool:
     return bool(status["owned"] and counts.get("users", 0) >= rows and done >= counts["users"] and not status["lag"])
 
 
-async def watch(peers: Peers, stage: Stage, rows: int, live: int) -> Load:
+async def watch(peers: Peers, stage: Stage, load: Load, rows: int, live: int) -> None:
     """Show the load until it is done; `rows` user rows are in the legacy database, `live` of them not deleted."""
-    load = Load()
-    began = moved = time.monotonic()
+    moved = time.monotonic()
     before: tuple[Any, ...] = ()
     while True:
         status, counters = await asyncio.gather(peers.status(), peers.counters())
-        now = time.monotonic()
         if counters is not None:
-            _count(load, counters, now)
+            load.count(counters)
         refused = status["counts"].get("quarantined", 0) if status else 0
         seen = (load.users, status and status["counts"])
         if seen != before:
-            before, moved = seen, now
+            before, moved = seen, time.monotonic()
         stage.update(_text(load, live, refused, status), min(live, load.users + refused), live)
         if status is not None and settled(status, rows):
-            break
-        if now - moved > _STUCK:
+            return
+        if time.monotonic() - moved > _STUCK:
             load.stuck = True
-            break
+            return
         await asyncio.sleep(_LOOK)
-    load.seconds = max(0.001, moved - (load.first or began))
-    return load
-
-
-def _count(load: Load, counters: dict[str, Any], now: float) -> None:
-    load.users = counters["stored"]["users"]
-    load.first = load.first or (now if load.users else 0.0)
-    load.calls = sum(counters["calls"].get("bulk", {}).values())
-    load.users_per_call = counters["users_in_calls"] / load.calls if load.calls else 0.0
 
 
 def _text(load: Load, live: int, refused: int, status: dict[str, Any] | None) -> str:

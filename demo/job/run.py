@@ -67,13 +67,16 @@ class Demo:
     async def _stages(self) -> int:
         began = time.time()
         await self._seed()
+        async with Peers(self.machine.env) as peers:
+            stored = (await peers.counters() or {}).get("stored", {})
+        loading = load.Load(before=stored.get("users", 0))
         with (
             self.screen.stage("capture", "publication, roles, slot, connector; a worker") as stage,
             self.machine.telling(stage.update),
         ):
             await self.machine.capture()
         async with Peers(self.machine.env) as peers:
-            figures = await self._work(peers, began)
+            figures = await self._work(peers, loading, began)
             self._show(figures)
             if not figures.report.ok:
                 for line in await sentences(figures.report, self.machine.env["WEB_PORT"]):
@@ -85,8 +88,8 @@ class Demo:
             self.screen.say(f"    {command}")
         return 0
 
-    async def _work(self, peers: Peers, began: float) -> Figures:
-        loaded = await self._load(peers)
+    async def _work(self, peers: Peers, loading: load.Load, began: float) -> Figures:
+        await self._load(peers, loading)
         changes, done = await self._live(peers)
         report = await self._check()
         wanted = Expected(Path("pipeline.toml"))
@@ -97,7 +100,7 @@ class Demo:
         if counters.get("since", 0) > began and "cidaas" in restarts:
             named.append("(calls are counted since the stand-in's restart)")
         memory = peak_memory(self.machine.stack.pid("worker"))
-        return Figures(loaded, done, report, counters, memory, tuple(named))
+        return Figures(loading, done, report, counters, memory, tuple(named))
 
     async def _seed(self) -> None:
         users, number = self.marker.users, self.marker.seed
@@ -122,17 +125,18 @@ class Demo:
             if kinds is not None:
                 stage.result(_kinds(kinds))
 
-    async def _load(self, peers: Peers) -> load.Load:
+    async def _load(self, peers: Peers, loading: load.Load) -> None:
         with self.screen.stage("load", "waiting for the worker") as stage:
             total, alive = await asyncio.to_thread(self._count)
-            loaded = await load.watch(peers, stage, total, alive)
-            text = f"{loaded.users:,} users in cidaas"
-            if loaded.users_per_call:
-                text += f", {loaded.rate:,.0f} a second"
-            if loaded.stuck:
+            await load.watch(peers, stage, loading, total, alive)
+            text = f"{loading.users:,} users in cidaas"
+            if loading.before:
+                text += f", {loading.before:,} of them before"
+            if loading.rate:
+                text += f", {loading.rate:,.0f} a second"
+            if loading.stuck:
                 text += "; no progress any more, the check will say what is missing"
             stage.result(text)
-        return loaded
 
     def _count(self) -> tuple[int, int]:
         with postgres.connect(self.machine.stack.layout) as connection:

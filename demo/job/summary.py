@@ -41,9 +41,9 @@ def rows(figures: Figures) -> list[tuple[str, str]]:
     if report.unexpected:
         table.append(("unexpected", f"{report.unexpected:,} at cidaas and nobody's in the legacy database"))
     table.append(("calls", _calls(figures.calls)))
-    if load.calls:
-        per_call = f"{load.users_per_call:.1f} users a call in the initial load, {load.rate:,.0f} users a second"
-        table.append(("users per call", per_call))
+    if load.users_per_call:
+        rate = f", {load.rate:,.0f} users a second" if load.rate else ""
+        table.append(("users per call", f"{load.users_per_call:.1f} in the initial load{rate}"))
     if live.latencies:
         table.append(("latency", f"{_spread(live.latencies)} from commit to cidaas's answer ({_changes(live)})"))
     if live.held:
