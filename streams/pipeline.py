@@ -78,6 +78,9 @@ class Runner:
                         return  # not acknowledged: its next owner reads it again
                     self._check(event.value)
                     await self._pipeline.join.process(partition, event.value)
+                    # At once, and not when the first delete is looked at: all figures of a mass delete must be known
+                    # by the time one of its deletes may leave, 2 s after its record.
+                    await self._pipeline.delivery.brake.publish(partition)
                     event.ack()
         except asyncio.CancelledError:
             raise
