@@ -173,7 +173,7 @@ class Delivery:
                 await self._unpark(partition)
 
     async def _unpark(self, partition: Partition) -> None:
-        keys = [key for key, situation in partition.situations.items() if situation is Situation.PARKED]
+        keys = partition.standing(Situation.PARKED)
         for start in range(0, len(keys), 500):
             some = keys[start : start + 500]
             items = []

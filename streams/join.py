@@ -29,7 +29,7 @@ from streams.rows import (
     key_text,
     write_control,
 )
-from streams.snapshots import Flag, Merge, Merger, Snapshot
+from streams.snapshots import GONE, Merge, Merger, Snapshot
 from streams.state import records
 from streams.state.store import RESERVED
 
@@ -208,5 +208,5 @@ class Join:
             flags = int(work.snaps[key].flags)
             before = work.before.get(key)
             partition.known += before is None
-            partition.gone += bool(flags & Flag.GONE) - bool((before or 0) & Flag.GONE)
+            partition.gone += bool(flags & GONE) - bool((before or 0) & GONE)
             self._joined(partition, key, partition.situation(snap, entry), work.dirty[key])

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from streams.snapshots import NEVER, Flag, Position
+from streams.snapshots import ASIDE, GONE, NEVER, ROW, SEEN_LIVE, Position
 from streams.snapshots import Head as SnapshotHead
 
 #: owner number, count, version, mapping id, state; the body of JSON follows.
@@ -133,11 +133,12 @@ class Situation(enum.Enum):
     NOTHING_TO_DO = "nothing_to_do"
 
 
+_FORGOTTEN = State.FORGOTTEN.value
 _SETTLED = {
-    State.CONFIRMED: Situation.IN_SYNC,
-    State.QUARANTINED: Situation.QUARANTINED,
-    State.PARKED: Situation.PARKED,
-    State.REJECTED: Situation.REJECTED,
+    State.CONFIRMED.value: Situation.IN_SYNC,
+    State.QUARANTINED.value: Situation.QUARANTINED,
+    State.PARKED.value: Situation.PARKED,
+    State.REJECTED.value: Situation.REJECTED,
 }
 
 
@@ -147,15 +148,15 @@ def situation(snap: SnapshotHead, entry: Head | None, mapping_id: bytes) -> Situ
     A user whose row is there counts as PENDING here even if the mapping does not select it: only the delivery, which
     decodes the snapshot, can see that, and it writes NOT_SELECTED as a confirmed entry of the same version.
     """
-    if snap.flags & Flag.ASIDE:
+    if snap.flags & ASIDE:
         return Situation.SET_ASIDE
-    if not snap.flags & (Flag.ROW | Flag.GONE):
+    if not snap.flags & (ROW | GONE):
         return Situation.CREDENTIALS_ONLY  # a user whose row has never been seen is not a user yet (M6)
-    if entry is not None and entry.state == State.FORGOTTEN:
+    if entry is not None and entry.state == _FORGOTTEN:
         entry = None
     if entry is not None and entry.version == snap.version and entry.mapping_id == mapping_id:
-        return _SETTLED.get(State(entry.state), Situation.PENDING)
-    if entry is None and snap.flags & Flag.GONE and not snap.flags & Flag.SEEN_LIVE:
+        return _SETTLED.get(entry.state, Situation.PENDING)
+    if entry is None and snap.flags & GONE and not snap.flags & SEEN_LIVE:
         return Situation.NOTHING_TO_DO  # C1: nobody ever saw it live and cidaas never heard of it
     return Situation.PENDING
 

@@ -73,7 +73,7 @@ class Rereads:
         self._published.clear()
 
     async def _publish(self, partition: Partition) -> None:
-        keys = [key for key, where in partition.situations.items() if where is Situation.SET_ASIDE][:_PER_PARTITION]
+        keys = partition.standing(Situation.SET_ASIDE, _PER_PARTITION)
         wanted: dict[str, int] = {}
         for key, stored in zip(keys, partition.snapshots.store.get_many(keys) if keys else [], strict=True):
             aside = decode(stored.value).aside if stored is not None else None

@@ -11,11 +11,12 @@ import logging
 import time
 from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from streams import ledger, snapshots
 from streams.ledger import Situation
-from streams.snapshots import Flag
+from streams.snapshots import GONE
 from streams.state import records
 from streams.state.decisions import Decisions
 
@@ -177,6 +178,12 @@ class Partition:
         self.situations[key] = situation
         self.counts[situation] += 1
 
+    def standing(self, situation: Situation, most: int | None = None) -> list[bytes]:
+        """The users in this situation, at most so many."""
+        if not self.counts[situation]:
+            return []
+        return list(islice((key for key, where in self.situations.items() if where is situation), most))
+
     async def scan(self) -> AsyncIterator[list[tuple[bytes, Situation, int]]]:
         """Find every user that is not in sync, in slices of (key, situation, time of the snapshot in ms).
 
@@ -201,7 +208,7 @@ class Partition:
                 entry_key, entry = next(entries, (None, None))
             self.admitted += mine is not None
             self.known += 1
-            if snapshots.head(snap.value).flags & Flag.GONE:
+            if snapshots.head(snap.value).flags & GONE:
                 self.gone += 1
             situation = self.situation(snap, mine)
             if (
