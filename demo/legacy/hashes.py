@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from functools import lru_cache
 from random import Random
 from typing import NamedTuple
 
@@ -39,9 +40,7 @@ class Hashes:
     """Makes password rows' hashes; the slow ones come from a pool."""
 
     def __init__(self, seed: int) -> None:
-        rng = Random(seed)
-        self._bcrypt = [bcrypt_hash(word, cost, rng) for word, cost in zip(PASSWORDS, _COSTS, strict=True)]
-        self._pbkdf2 = [_pbkdf2(word, rng) for word in PASSWORDS[:4]]
+        self._bcrypt, self._pbkdf2 = _pool(seed)
 
     def make(self, algorithm: str, rng: Random) -> Hash:
         """Make a hash of one of PASSWORDS (argon2id: a well-formed string of nobody's password)."""
@@ -55,6 +54,13 @@ class Hashes:
             return Hash(f"$argon2id$v=19$m=65536,t=3,p=4${salt}${digest}")
         salt = rng.randbytes(8).hex() if algorithm != "md5" and rng.random() < 0.8 else ""
         return Hash(hashlib.new(algorithm, (salt + password).encode()).hexdigest(), salt or None)
+
+
+@lru_cache(maxsize=4)
+def _pool(seed: int) -> tuple[list[str], list[Hash]]:
+    rng = Random(seed)
+    hashes = [bcrypt_hash(word, cost, rng) for word, cost in zip(PASSWORDS, _COSTS, strict=True)]
+    return hashes, [_pbkdf2(word, rng) for word in PASSWORDS[:4]]
 
 
 def _pbkdf2(password: str, rng: Random) -> Hash:
