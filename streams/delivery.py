@@ -52,7 +52,7 @@ class Delivery:
         self.settings: Settings = pipeline.settings
         settings = self.settings
         self.cidaas: Cidaas = Cidaas(settings.cidaas, concurrency=settings.delivery.concurrency)
-        self.inspector = Inspector(settings, pipeline.control)
+        self.inspector = Inspector(settings, pipeline.control, pipeline.behind)
         pace = Pace(settings.delivery.concurrency, probe=self.cidaas.reachable)
         self.calls = Calls(pace, settings.cidaas.timeout + 5.0, pipeline.still_member)
         self.queues = {Do.UPSERT: Windows(settings.delivery), Do.DELETE: Windows(settings.delivery, size=1, firm=True)}
@@ -107,6 +107,7 @@ class Delivery:
 
     def wake(self, user: bytes) -> None:
         """What the user waited for has happened."""
+        self.inspector.woken.add(user)
         for queue in self.queues.values():
             queue.wake(user, time.monotonic())
         self.poke()
@@ -197,9 +198,14 @@ class Delivery:
         for number, members in by_partition.items():
             runner = self.pipeline.runners.get(number)
             partition = runner.partition if runner is not None else None
-            if partition is None or partition.closing or not partition.owned.is_set():
+            if partition is None or partition.closing:
                 for user in members:
                     self._land(user)
+                continue
+            if not partition.owned.is_set():  # its scan goes on; dropped, they would stay until the next start
+                for user in members:
+                    self._land(user)
+                    self._queue(do).wait(user, time.monotonic() + 0.25)
                 continue
             keys = [user[2:] for user in members]
             for user, key, (snap, entry) in zip(members, keys, partition.read(keys), strict=True):
