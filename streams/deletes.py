@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from streams.brake import Verdict
@@ -50,8 +51,9 @@ class Deletes:
         if delivery.pipeline.behind(partition):
             self._wait(job, 0.25)  # a mass delete in one transaction must be counted before the first one leaves
             return
-        if job.entry is not None and job.entry.extra.get("purged_at"):
-            await self._purged(job, float(job.entry.extra["purged_at"]))
+        marks = job.entry.extra if job.entry is not None else {}
+        if marks.get("purged_at") or (_lives(job) and marks.get("purged_first")):
+            await self._purged(job, float(marks.get("purged_first") or marks["purged_at"]))
             return
         verdict = await delivery.brake.verdict(partition, job.snap.version[1])
         if verdict is Verdict.WAIT:
@@ -122,6 +124,7 @@ class Deletes:
             return
         if outcome is DeleteOutcome.GONE:
             await self._finish(job, self._gone(job, sub))
+            delivery.upserts.freed(job)
         else:
             self._wait(job, 1.0)
 
@@ -134,9 +137,7 @@ class Deletes:
     async def _failed(self, job: Job, error: CidaasError) -> None:
         delivery = self._delivery
         if error.policy.halve is Halve.AT_ONCE:
-            entry = quarantined(job, "delete_refused", str(error))
-            entry.extra.pop("purged_at", None)
-            await self._finish(job, entry)
+            await self._finish(job, _without_purge(quarantined(job, "delete_refused", str(error))))
             return
         if job.entry is not None and job.entry.extra.get("purged_at") and not error.policy.settle:
             job.entry.extra.pop("purged_at")  # it was not accepted: the next try sends it again
@@ -146,7 +147,7 @@ class Deletes:
         delivery.release([job])
 
     async def _purged(self, job: Job, since: float) -> None:
-        """C8: a purge is confirmed only when a read finds the user gone."""
+        """C8: a purge is confirmed only when a read finds the user gone; `since` is when it was first sent."""
         delivery, entry = self._delivery, job.entry
         assert entry is not None
         sub = entry.sub or delivery.inspector.sub_of(job.key)
@@ -157,12 +158,23 @@ class Deletes:
             return
         age = time.time() - since
         if not there:
-            await self._finish(job, self._gone(job, sub))
+            # Signed up again meanwhile: nothing is confirmed of that, but from now on it may be sent.
+            again = replace(entry, state=State.IN_DOUBT, reason="signed up again", deleted=False, extra={})
+            await self._finish(job, again if _lives(job) else self._gone(job, sub))
+            delivery.upserts.freed(job)
         elif age > _PURGE_LOST:
             lost = quarantined(job, "purge_without_effect", "cidaas accepted the purge, but the user is still there")
-            await self._finish(job, lost)
-        elif age > _PURGE_AGAIN and not entry.extra.get("purged_again"):
-            entry.extra = {"purged_again": True}
-            await self._finish(job, entry)
+            await self._finish(job, _without_purge(lost))
+        elif age > _PURGE_AGAIN and not entry.extra.get("purged_first") and not _lives(job):
+            await self._finish(job, replace(entry, extra={**_without_purge(entry).extra, "purged_first": since}))
         else:
             self._wait(job, min(60.0, max(1.0, age)))
+
+
+def _lives(job: Job) -> bool:
+    """Whether the user has signed up again since its purge."""
+    return job.mapped is not None and job.mapped.status == "live"
+
+
+def _without_purge(entry: Entry) -> Entry:
+    return replace(entry, extra={name: mark for name, mark in entry.extra.items() if not name.startswith("purged_")})

@@ -12,6 +12,8 @@ from streams.ledger import Entry, Situation, State
 from streams.mapping import Mapped, Mapper, fingerprint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from streams.control import Control
     from streams.settings import Settings
     from streams.snapshots import Snapshot
@@ -82,9 +84,13 @@ class Job:
 class Inspector:
     """Turns queued users into jobs; made once per worker."""
 
-    def __init__(self, settings: Settings, control: Control) -> None:
+    def __init__(self, settings: Settings, control: Control, behind: Callable[[Partition], bool]) -> None:
+        """`behind` says whether records of a partition wait to be joined."""
         self._mapper = Mapper(settings)
         self._control = control
+        self._behind = behind
+        #: users whose retry need not be waited for: what they waited for has happened.
+        self.woken: set[bytes] = set()
         users, credentials = settings.source.users, settings.source.credentials
         #: without any password column nobody has one, and C7 has nothing to wait for.
         self._passwords = credentials is not None or users.password is not None
@@ -117,9 +123,11 @@ class Inspector:
         if until:
             job.why = "a call of the worker before may still be on its way (C5)"
         entry, snap = job.entry, job.snap
+        woken = job.user in self.woken
+        self.woken.discard(job.user)
         if entry is not None and snap is not None and entry.state is State.RETRYING and entry.version == snap.version:
             left = entry.next_try - time.time()
-            if left > 0:
+            if left > 0 and not woken:
                 until = max(until, time.monotonic() + left)
                 job.why = entry.reason
         return until
@@ -134,14 +142,20 @@ class Inspector:
         if mapped.status == "deleted":
             return self._delete(job)
         if mapped.status == "not_selected":
-            if self._on_leave == "delete" and entry is not None and entry.process_state != "NOT_SELECTED":
+            # Without an entry it may have been sent just before a crash, if it was ever live (C1).
+            sent = entry.process_state != "NOT_SELECTED" if entry is not None else snap.seen_live
+            if self._on_leave == "delete" and sent:
                 return self._delete(job)
             job.do, job.record = Do.RECORD, replace(
                 job.next_entry(State.CONFIRMED, time.time()), process_state="NOT_SELECTED"
             )
             return job
         assert mapped.entity is not None
-        if self._passwords and not mapped.has_password and snap.streamed and not self._transaction_over(snap):
+        if entry is not None and (entry.extra.get("purged_at") or entry.extra.get("purged_first")):
+            # C8: the purge may still take effect, and would take the new sign-up with it; `Deletes` waits for it.
+            job.do, job.why = Do.DELETE, "the purge of its former life is not proved yet (C8)"
+            return job
+        if self._passwords and not mapped.has_password and snap.streamed and not self._transaction_over(job, snap):
             # C7: between the two rows of one transaction the user has no password; it must not leave like that.
             job.do, job.until, job.why = Do.WAIT, time.monotonic() + 0.3, "its transaction may not be complete (C7)"
             return job
@@ -181,11 +195,13 @@ class Inspector:
         job.do, job.fingerprint = Do.DELETE, "deleted"
         return job
 
-    def _transaction_over(self, snap: Snapshot) -> bool:
+    def _transaction_over(self, job: Job, snap: Snapshot) -> bool:
         """Whether a heartbeat of a later transaction has been read, so that this user's one is complete (C7).
+
+        What is in Kafka has to be joined, too: heartbeats are read from a topic of their own.
 
         LSNs alone do not tell: a heartbeat inside a long transaction has a higher LSN than its first rows and is
         streamed before them. The last commit *before* a transaction does: it grows with every transaction streamed.
         """
         before = snap.after_commit if snap.after_commit is not None else snap.lsn
-        return self._control.source_after_commit > (before or 0)
+        return self._control.source_after_commit > (before or 0) and not self._behind(job.partition)

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: Refusals that may mean that another user holds the address.
+_ABOUT_EMAIL = (Reason.EMAIL_CONFLICT.value, Reason.CONFLICT.value)
+
 
 class Upserts:
     """Sends windows of live users."""
@@ -48,6 +51,7 @@ class Upserts:
 
     def _distinct(self, jobs: list[Job]) -> list[Job]:
         """Keep users with the same address out of one call, and send alone who must go alone (C3)."""
+        jobs = sorted(jobs, key=lambda job: job.user not in self.alone)  # first, or they would be put off for ever
         if jobs and jobs[0].user in self.alone:
             self._delivery.release(jobs[1:])
             return jobs[:1]
@@ -56,7 +60,7 @@ class Upserts:
         later: list[Job] = []
         for job in jobs:
             mail = job.mapped.email_key if job.mapped is not None else None
-            if job.user in self.alone or (mail is not None and mail in seen):
+            if mail is not None and mail in seen:
                 later.append(job)
                 continue
             kept.append(job)
@@ -84,16 +88,17 @@ class Upserts:
             for job, entry in entries:
                 job.entry = entry
 
-    async def _send(self, jobs: list[Job], failures: int) -> None:
+    async def _send(self, jobs: list[Job], failures: int, since: int | None = None) -> None:
+        """`failures` of these users together; `since` is the number of successes before the first of them."""
         delivery = self._delivery
         if not jobs:
             return
-        successes = delivery.calls.successes
+        since = delivery.calls.successes if since is None else since
         entities = [self._entity(job) for job in jobs]
         try:
             outcomes = await delivery.call(jobs, Do.UPSERT, lambda: self._cidaas.bulk(entities))
         except CidaasError as error:
-            await self._failed(jobs, error, failures, others=delivery.calls.successes > successes)
+            await self._failed(jobs, error, failures, since)
             return
         await self._answered(jobs, outcomes)
 
@@ -105,8 +110,9 @@ class Upserts:
 
     # -- whole-call failures (C4, C6) ------------------------------------------------------------------------------
 
-    async def _failed(self, jobs: list[Job], error: CidaasError, failures: int, *, others: bool) -> None:
+    async def _failed(self, jobs: list[Job], error: CidaasError, failures: int, since: int) -> None:
         delivery, policy = self._delivery, error.policy
+        others = delivery.calls.successes > since
         halve = policy.halve is Halve.AT_ONCE or (policy.halve is Halve.SECOND_TIME and failures >= 1 and others)
         if halve and len(jobs) == 1:
             reason = "refused_call" if error.kind is not Kind.SERVER else "server_error"
@@ -117,10 +123,11 @@ class Upserts:
         if halve:
             half = len(jobs) // 2
             log.info("call halved users=%d kind=%s", len(jobs), error.kind.value)
-            await self._send(jobs[:half], failures)
-            await self._send(jobs[half:], failures)
+            since = delivery.calls.successes  # the other half's success tells that cidaas is well
+            await self._send(jobs[:half], failures, since)
+            await self._send(jobs[half:], failures, since)
         elif policy.halve is Halve.SECOND_TIME:
-            await self._send(jobs, failures + 1)
+            await self._send(jobs, failures + 1, since)
         else:
             delivery.release(jobs)
 
@@ -165,6 +172,8 @@ class Upserts:
             return entry
         wants = email_mark(job.mapped.email_key) if job.mapped is not None else ""
         holds = str(entry.extra.get("mail", ""))
+        if wants == holds or entry.reason not in _ABOUT_EMAIL:
+            return entry  # its address is its own: this is about another identifier
         self._waiting_for.setdefault(wants, set()).add(job.user)
         self._conflicts[job.user] = (wants, holds)
         if not self._cycle(job.user):

@@ -317,6 +317,9 @@ class Tenant:
         await asyncio.sleep(0.01)
         return sub in self.users
 
+    async def reachable(self) -> bool:
+        return True
+
     async def aclose(self) -> None:
         return None
 

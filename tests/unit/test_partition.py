@@ -49,7 +49,7 @@ def waits(partition: Partition, key: bytes, changed_ms: int, clock: Clock) -> fl
     return max(0.0, until - clock.now)
 
 
-# -- what a scan finds ------------------------------------------------------------------------------------------------
+# -- what a scan finds -----------------------------------------------------------------------------------------------
 
 
 def test_a_scan_finds_everybody_who_is_not_in_sync(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_who_is_in_the_ledger_alone_has_lost_the_snapshot(tmp_path: Path) -> Non
 
 
 def test_a_snapshot_that_lost_its_users_row_is_found_out(tmp_path: Path) -> None:
-    """O4: a stale snapshot with credentials only is never pending, so the scan has to see that the ledger knows more."""
+    """O4: with credentials only it is never pending, so the scan has to see that the ledger knows more."""
 
     async def scenario() -> None:
         broker = Broker(Clock())
@@ -121,7 +121,7 @@ def test_where_users_stand_is_counted_once(tmp_path: Path) -> None:
     run(scenario())
 
 
-# -- epochs -----------------------------------------------------------------------------------------------------------
+# -- epochs ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_records_epoch_is_found_by_its_own_offset(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_epochs_survive_the_worker(tmp_path: Path) -> None:
     run(scenario())
 
 
-# -- settled or not (C5) ------------------------------------------------------------------------------------------------
+# -- settled or not (C5) ---------------------------------------------------------------------------------------------
 
 
 def test_a_first_start_waits_for_nobody(tmp_path: Path) -> None:
