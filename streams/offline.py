@@ -33,8 +33,8 @@ async def read_user(settings: Settings, key: bytes) -> tuple[bytes | None, bytes
 async def _newest(settings: Settings, kind: TableKind, topic: str, number: int, key: bytes) -> bytes | None:
     tp = TopicPartition(topic, number)
     consumer = kafka.consumer(settings.kafka)
-    await consumer.start()
     try:
+        await consumer.start()
         consumer.assign([tp])
         end = (await consumer.end_offsets([tp]))[tp]
         await consumer.seek_to_beginning(tp)
@@ -58,9 +58,13 @@ class Controls:
 
     async def __aenter__(self) -> Control:
         self._producer = kafka.producer(self._settings.kafka)
-        await self._producer.start()
         self._control = Control(self._settings.topics, self._producer, lambda: kafka.consumer(self._settings.kafka))
-        await self._control.start()
+        try:
+            await self._producer.start()
+            await self._control.start()
+        except BaseException:
+            await self._producer.stop()
+            raise
         return self._control
 
     async def __aexit__(self, *exc: object) -> None:

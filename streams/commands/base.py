@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import httpx
 import orjson
+from aiokafka.errors import KafkaError
 
 from streams.identity import RefusedError
 from streams.legacy import LegacyAwayError
@@ -44,6 +45,11 @@ def run(command: Callable[..., Coroutine[Any, Any, int | None]]) -> Callable[...
             fail(str(error))
         except (OSError, httpx.HTTPError) as error:
             fail(f"not reachable: {error}. Is it running, and is its address in the environment right?")
+        except KafkaError as error:
+            fail(
+                f"Kafka did not do what was asked ({str(error) or type(error).__name__}): is it running, and are "
+                "KAFKA_BOOTSTRAP_SERVERS and KAFKA_SECURITY_PROTOCOL right?"
+            )
         except KeyboardInterrupt:
             sys.exit(130)
         sys.exit(code or OK)

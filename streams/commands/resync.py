@@ -29,8 +29,8 @@ def commands(settings: Settings) -> list[click.Command]:
         if snap is None:
             base.fail(f"user {user_id} was never seen, so there is nothing to send; is it the right id?", base.WRONG)
         producer = kafka.producer(settings.kafka)
-        await producer.start()
         try:
+            await producer.start()
             # Through the user's own partition, so that it stands in order with the user's changes.
             meta = await producer.send_and_wait(
                 settings.topics.identity, write_control(Resync(getpass.getuser())), key=key, partition=partition
