@@ -28,6 +28,7 @@ EXAMPLES, PLAIN = 900, range(900_001, 902_101)
 #: These run first, because the first start of a worker is the initial load; those last, because `status` stays red.
 FIRST, LAST = ("test_stack", "test_load"), ("test_unreadable",)
 
+FAILED = pytest.StashKey[bool]()
 _pipelines: list[Pipeline] = []
 
 
@@ -46,6 +47,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
     """Show the workers' logs when a test failed."""
     report = yield
     if report.failed:
+        item.stash[FAILED] = True
         for pipeline in _pipelines:
             for worker in pipeline.workers.values():
                 state = "runs" if worker.alive else f"ended with {worker.code}"
@@ -84,14 +86,14 @@ def main_pipeline(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture
-def sync(main_pipeline: Pipeline) -> Iterator[Pipeline]:
+def sync(main_pipeline: Pipeline, request: pytest.FixtureRequest) -> Iterator[Pipeline]:
     """The main pipeline, its worker running; at the end of the test both sides are compared."""
     main_pipeline.cidaas.reset()
     main_pipeline.ensure()
     yield main_pipeline
     main_pipeline.cidaas.cure()
     assert main_pipeline.alive(), "the worker ended by itself"
-    main_pipeline.assert_equal()
+    main_pipeline.assert_equal(15 if request.node.stash.get(FAILED, False) else 60)
 
 
 @pytest.fixture
