@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import logging
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,12 +37,9 @@ class Verdict(enum.Enum):
 
 def total(state: Mapping[str, Any], limits: Limits) -> tuple[int, int]:
     """Delete decisions in the window over the whole pipeline, and the limit; `state` is the control topic."""
-    figures = [body for key, body in state.items() if key.startswith(FIGURE)]
-    # Broker time: the newest decision is the latest moment that is known of it.
-    newest = max((at for body in figures for at, _ in body["buckets"]), default=0)
-    since = newest - int(limits.window * 1000)
-    count = sum(n for body in figures for at, n in body["buckets"] if at > since)
-    known = sum(body["known"] for body in figures) + count
+    buckets = _buckets(state)
+    count = sum(n for at, n in buckets.items() if at > _since(buckets, limits))
+    known = sum(body["known"] for key, body in state.items() if key.startswith(FIGURE)) + count
     return count, int(max(limits.floor, min(limits.ceiling, limits.share * known)))
 
 
@@ -50,7 +48,30 @@ def answer(state: Mapping[str, Any], limits: Limits, *, allow: bool, who: str) -
     body = dict(state.get(TRIPPED, {}))
     upto = {key.removeprefix(FIGURE): figure["upto"] for key, figure in state.items() if key.startswith(FIGURE)}
     body["allowed" if allow else "rejected"] = upto
-    return body | {"on": False, "who": who, "at": time.time(), "counted": total(state, limits)[0]}
+    return body | {"on": False, "allow": allow, "who": who, "at": time.time(), "counted": sorted(_buckets(state).items())}
+
+
+def unanswered(state: Mapping[str, Any], limits: Limits) -> int:
+    """Decisions in the window that no person has answered: only these trip the brake again."""
+    buckets = _buckets(state)
+    since = _since(buckets, limits)
+    counted = sum(n for at, n in state.get(TRIPPED, {}).get("counted", ()) if at > since)
+    return total(state, limits)[0] - int(counted)
+
+
+def _buckets(state: Mapping[str, Any]) -> Counter[int]:
+    """Decisions of all partitions by the broker's time (ms)."""
+    buckets: Counter[int] = Counter()
+    for key, body in state.items():
+        if key.startswith(FIGURE):
+            for at, count in body["buckets"]:
+                buckets[at] += count
+    return buckets
+
+
+def _since(buckets: Counter[int], limits: Limits) -> int:
+    """When the window begins. Broker time: the newest decision is the latest moment that is known of it."""
+    return max(buckets, default=0) - int(limits.window * 1000)
 
 
 class Brake:
@@ -90,10 +111,12 @@ class Brake:
         """Decide for the delete whose version stands at `offset` of its partition."""
         state = self._pipeline.control.state
         figure = state.get(f"{FIGURE}{partition.number}")
-        if partition.decisions.upto >= offset and (figure is None or figure["upto"] < offset):
+        # The version may be newer than the decision: an update of a deleted user decides nothing again.
+        needed = min(offset, partition.decisions.upto)
+        if needed >= 0 and (figure is None or figure["upto"] < needed):
             await self.publish(partition)
             figure = state.get(f"{FIGURE}{partition.number}")
-            if figure is None or figure["upto"] < offset:
+            if figure is None or figure["upto"] < needed:
                 return Verdict.WAIT
         answered = state.get(TRIPPED, {})
         number = str(partition.number)
@@ -104,15 +127,10 @@ class Brake:
         if self._is_on():
             return Verdict.PARK
         count, limit = self.total()
-        if count - self._answered(answered) > limit:
+        if unanswered(state, self._limits) > limit:
             await self._trip(count, limit, answered)
             return Verdict.PARK
         return Verdict.GO
-
-    @staticmethod
-    def _answered(answered: dict[str, Any]) -> int:
-        """Decisions that a person has answered already do not trip the brake again."""
-        return int(answered.get("counted", 0)) if time.time() - answered.get("at", 0.0) < 600 else 0
 
     async def _trip(self, count: int, limit: int, answered: dict[str, Any]) -> None:
         why = f"{count} deletes within {self._limits.window / 60:.0f} minutes, more than {limit}"

@@ -171,9 +171,10 @@ class Delivery:
                 continue
             seen = mark
             for partition in partitions:
-                await self._unpark(partition)
+                await self._unpark(partition, allowed=bool(state.get("allow")))
 
-    async def _unpark(self, partition: Partition) -> None:
+    async def _unpark(self, partition: Partition, *, allowed: bool) -> None:
+        """Everything parked was answered, also users whose version is newer than the last decision."""
         keys = partition.standing(Situation.PARKED)
         for start in range(0, len(keys), 500):
             some = keys[start : start + 500]
@@ -181,7 +182,8 @@ class Delivery:
             for key, (_, stored) in zip(some, partition.read(some), strict=True):
                 if stored is not None:
                     entry = decode(stored.value)
-                    entry.state, entry.reason = State.IN_DOUBT, "the delete brake was answered"
+                    entry.state = State.IN_DOUBT if allowed else State.REJECTED
+                    entry.reason = "the delete brake was answered" if allowed else "a person rejected the delete"
                     items.append((key, entry.encode(partition.ledger.owner, partition.ledger.next_count())))
             await partition.ledger.put(items)
             for key, (snap, stored) in zip(some, partition.read(some), strict=True):

@@ -144,6 +144,7 @@ class Broker:
         self.logs: dict[tuple[str, int], list[Record]] = defaultdict(list)
         self.first: dict[tuple[str, int], int] = defaultdict(int)
         self.batches: list[int] = []
+        self.lsn = 1_000
         #: while it is clear, nothing is confirmed; what was sent is in the log all the same.
         self.confirming = asyncio.Event()
         self.confirming.set()

@@ -51,7 +51,6 @@ class World:
         self.pipeline.send = self._send  # type: ignore[method-assign]
         self.partition: Partition
         self._joined = 0
-        self._lsn = 1_000
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -107,8 +106,8 @@ class World:
 
     def lsn(self) -> int:
         """The next LSN."""
-        self._lsn += 10
-        return self._lsn
+        self.broker.lsn += 10
+        return self.broker.lsn
 
     def put_user(self, number: int, op: str = "u", **fields: Any) -> None:
         """Append a change of a user's row."""
