@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+#: Seconds before sure ownership is asked for again (C5).
+_AGAIN = 0.5
+
 
 class NotOursError(Exception):
     """The partition was given up before the call started; its next owner sends these users."""
@@ -53,7 +56,13 @@ class Calls:
             NotOursError: one of the partitions was given up before the call started.
         """
         async with self.pace.slot(lane):
-            if not await self._still_member() or any(partition.closing for partition in partitions):
+            while not await self._still_member():
+                # Only a revoke gives users up: then a next owner finds them. Dropped for less, they would stay pending
+                # in a worker that owns them, with nobody to send them.
+                if any(partition.closing for partition in partitions):
+                    raise NotOursError
+                await asyncio.sleep(_AGAIN)
+            if any(partition.closing for partition in partitions):
                 raise NotOursError
             answer = await self._call(partitions, request)
         self.successes += 1

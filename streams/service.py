@@ -146,18 +146,19 @@ class App(faust.App):
         consumer = self.consumer
         if not isinstance(consumer, BatchConsumer):
             return False
-        at, generation = consumer.heartbeat()
         limit = self.conf.broker_session_timeout / 2
-        if boot_clock() - at <= limit:
-            return True
-        log.warning("no call starts: the last heartbeat is %.1f s old", boot_clock() - at)
-        while not self.should_stop:
+        generation, told = self.consumer_generation_id, False
+        # Measured against the generation of our assignment, not of the last heartbeat: none is sent while a rebalance
+        # waits for other members, and the first one afterwards is answered in a new generation, which is ours.
+        while not self.should_stop and self.consumer_generation_id == generation:
+            at, answered_in = consumer.heartbeat()
+            age = boot_clock() - at
+            if age <= limit:
+                return answered_in <= generation
+            if not told:
+                log.warning("no call starts: the last heartbeat is %.1f s old", age)
+                told = True
             await asyncio.sleep(0.1)
-            now, current = consumer.heartbeat()
-            if current != generation:
-                return False
-            if boot_clock() - now <= limit:
-                return True
         return False
 
 

@@ -1,0 +1,85 @@
+"""Sure ownership (C5): neither a late call nor a user that nobody sends any more."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+from clock import Clock, run
+from world import World
+
+from streams.service import App
+from streams.transport import BatchConsumer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _app(heartbeat: tuple[float, int], generation: int) -> Any:
+    consumer = object.__new__(BatchConsumer)
+    consumer._heartbeat_seen = heartbeat
+    return SimpleNamespace(
+        consumer=consumer,
+        conf=SimpleNamespace(broker_session_timeout=10.0),
+        consumer_generation_id=generation,
+        should_stop=False,
+    )
+
+
+def test_after_a_long_rebalance_the_first_heartbeat_proves_the_new_generation() -> None:
+    """No heartbeat is sent while a join waits for other members; taken for a loss, 400 users were dropped."""
+    clock = Clock()
+
+    async def scenario() -> bool:
+        app = _app((clock.now - 9, 3), generation=4)
+        waiting = asyncio.create_task(App.still_member(app))
+        await asyncio.sleep(1)
+        app.consumer._heartbeat_seen = (clock.now, 4)
+        return await waiting
+
+    with patch("streams.service.boot_clock", clock.monotonic):
+        assert run(scenario(), clock)
+
+
+def test_a_thawed_worker_whose_generation_is_over_owns_nothing() -> None:
+    """C5: the partitions may be another's by now."""
+    clock = Clock()
+
+    async def scenario() -> tuple[bool, bool]:
+        app = _app((clock.now - 60, 3), generation=3)
+        waiting = asyncio.create_task(App.still_member(app))
+        await asyncio.sleep(1)
+        app.consumer._heartbeat_seen = (clock.now, 5)
+        ahead = await waiting
+        waiting = asyncio.create_task(App.still_member(_app((clock.now - 60, 3), generation=3)))
+        await asyncio.sleep(1)
+        assert not waiting.done()
+        waiting.cancel()
+        again = _app((clock.now - 60, 3), generation=3)
+        waiting = asyncio.create_task(App.still_member(again))
+        await asyncio.sleep(1)
+        again.consumer_generation_id = 5
+        return ahead, await waiting
+
+    with patch("streams.service.boot_clock", clock.monotonic):
+        assert run(scenario(), clock) == (False, False)
+
+
+def test_who_was_held_back_for_a_moment_is_sent_afterwards(tmp_path: Path) -> None:
+    """Ownership was unsure, but nothing was revoked: nobody else will ever find these users."""
+    clock = Clock()
+
+    async def scenario() -> None:
+        world = await World.start(tmp_path, clock)
+        world.go()
+        world.pipeline.member = False
+        await world.sign_up(1, 2)
+        await asyncio.sleep(3)
+        assert world.tenant.calls == []
+        world.pipeline.member = True
+        await world.in_sync(1, 2, seconds=30)
+        await world.stop()
+
+    run(scenario(), clock)
