@@ -48,7 +48,8 @@ def answer(state: Mapping[str, Any], limits: Limits, *, allow: bool, who: str) -
     body = dict(state.get(TRIPPED, {}))
     upto = {key.removeprefix(FIGURE): figure["upto"] for key, figure in state.items() if key.startswith(FIGURE)}
     body["allowed" if allow else "rejected"] = upto
-    return body | {"on": False, "allow": allow, "who": who, "at": time.time(), "counted": sorted(_buckets(state).items())}
+    counted = sorted(_buckets(state).items())
+    return body | {"on": False, "allow": allow, "who": who, "at": time.time(), "counted": counted}
 
 
 def unanswered(state: Mapping[str, Any], limits: Limits) -> int:
