@@ -91,7 +91,7 @@ class Pipeline:
         before = self.workers.get(name)
         assert before is None or not before.alive, f"worker {name} runs already"
         worker = self.workers[name] = Worker(name, self.folder, self.env | env)
-        worker.marks = (self._config, env)  # type: ignore[attr-defined]
+        worker.marks = (self._config, env)
         worker.start()
         return worker
 

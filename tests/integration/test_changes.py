@@ -63,7 +63,7 @@ def test_profile_status_and_null(sync: Pipeline) -> None:
     assert not (after.get("address") or {}).get("locality")
     for word, state in (("locked", "LOCKED"), ("pending", "PENDING"), ("active", "VERIFIED")):
         sync.legacy.run("UPDATE users SET status = %s WHERE id = 11501", word)
-        sync.cidaas.await_user(11_501, lambda entity, state=state: entity["userStatus"] == state)  # type: ignore[misc]
+        sync.cidaas.await_user(11_501, lambda entity, state=state: entity["userStatus"] == state)
 
 
 def test_a_new_address_holds_at_once(sync: Pipeline) -> None:
@@ -97,7 +97,7 @@ def test_passwords_changed_in_place_replaced_and_two_of_them(sync: Pipeline) -> 
     with sync.legacy.transaction() as connection:
         add_password(connection, 11_603, "second")
     for user, word in ((11_601, "in-place"), (11_602, "replaced"), (11_603, "second")):
-        until(lambda user=user, word=word: sync.cidaas.login(email_of(user), word), f"{word} lets {user} in")  # type: ignore[misc]
+        until(lambda user=user, word=word: sync.cidaas.login(email_of(user), word), f"{word} lets {user} in")
         assert not sync.cidaas.login(email_of(user), "old"), "the old password still lets somebody in"
         assert all(state["password"] is not WITHOUT for state in sync.cidaas.states(user))
     sync.legacy.run("DELETE FROM credentials WHERE user_id = 11603 AND secret = %s", hashed("second"))

@@ -22,7 +22,7 @@ def pair(sync: Pipeline, one: int, other: int) -> int:
     with sync.legacy.transaction() as connection:
         moving = add_password(connection, one, "moving")
     for user, word in ((one, "moving"), (other, "own")):
-        until(lambda user=user, word=word: sync.cidaas.login(email_of(user), word), f"{user} has {word}")  # type: ignore[misc]
+        until(lambda user=user, word=word: sync.cidaas.login(email_of(user), word), f"{user} has {word}")
     return moving
 
 
@@ -63,7 +63,7 @@ def test_a_credential_that_moves_there_and_back(sync: Pipeline) -> None:
     for one, other in pairs:
         for user, word in ((one, "moving"), (other, "own")):
             sync.cidaas.await_user(user, lambda entity: entity["given_name"] == "Danach")
-            until(lambda user=user, word=word: sync.cidaas.login(email_of(user), word), f"{user} has {word} at the end")  # type: ignore[misc]
+            until(lambda user=user, word=word: sync.cidaas.login(email_of(user), word), f"{user} has {word} at the end")
 
 
 @pytest.fixture

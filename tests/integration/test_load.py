@@ -42,7 +42,7 @@ def test_a_worker_killed_in_the_middle_of_the_load(fresh: Callable[[str], Pipeli
     sync.cidaas.fault("bulk", "latency", seconds=0.2)
     worker = sync.launch()
     for share in (300, 900):
-        until(lambda share=share: sync.cidaas.users() >= share, f"{share} users loaded")  # type: ignore[misc]
+        until(lambda share=share: sync.cidaas.users() >= share, f"{share} users loaded")
         pending = worker.count("pending") if worker.is_ready() else worker.status().get("queued", 0)
         worker.kill()
         assert pending > 100, "nothing was left to do: the kill proves nothing"

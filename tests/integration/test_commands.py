@@ -1,0 +1,122 @@
+"""What a person asks and orders: user, status, pause, resume; and the first contact with a tenant."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.integration.legacy import email_of
+from tests.integration.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.integration.pipeline import Pipeline
+
+
+def test_status_without_and_with_a_problem(sync: Pipeline) -> None:
+    sync.legacy.sign_up(16_001)
+    sync.cidaas.await_user(16_001)
+    until(lambda: sync.worker.count("pending") == 0, "nothing to do")
+    said = sync.command("status")
+    assert said.code == 0, said
+    assert "nothing is wrong" in said.out
+    body = sync.json("status")
+    assert body["problems"] == []
+    assert body["users"]["in_sync"] > 2900
+    assert body["source"]["slot"]["lag_bytes"] is not None
+
+    sync.stop()
+    alone = sync.command("status")
+    assert alone.code == 1
+    assert "no worker answers" in alone.out
+    assert "faust -A streams.app worker" in alone.out
+    sync.ensure()
+
+
+def test_pause_holds_everything_and_resume_lets_it_go(sync: Pipeline) -> None:
+    assert sync.command("pause", "--why", "Wartung 4711").code == 0
+    try:
+        sync.legacy.sign_up(16_011)
+        sync.sentence(16_011, "delivery is paused .Wartung 4711")
+        said = sync.command("status")
+        assert said.code == 1
+        assert "delivery is paused: Wartung 4711" in said.out
+        assert "resume" in said.out
+        sync.stop()
+        sync.ensure()  # a restart does not forget it, and DELIVERY_START=running does not undo it
+        sync.sentence(16_011, "delivery is paused")
+        assert sync.cidaas.states(16_011) == []
+    finally:
+        assert sync.command("resume").code == 0
+    sync.cidaas.await_user(16_011)
+
+
+def test_user_by_address_unknown_and_without_a_worker(sync: Pipeline) -> None:
+    sync.legacy.sign_up(16_021)
+    sync.cidaas.await_user(16_021)
+    sync.sentence(16_021, "in sync")
+    asked = sync.command("user", "--email", email_of(16_021).upper())
+    assert asked.code == 0
+    assert asked.out.startswith("user 16021: in sync")
+    assert email_of(16_021) not in asked.text.lower(), "values are not shown"
+    assert "$2b$" not in asked.text
+
+    sync.command("user", "--email", "niemand@example.org").refused(1, "no row of the legacy database has this address")
+    unknown = sync.command("user", "4711004711")
+    assert unknown.code == 1
+    assert "never seen" in unknown.out
+    sync.command("user").refused(2, "name one user")
+
+    with_worker = sync.json("user", "16021")
+    sync.stop()
+    without = sync.json("user", "16021")
+    assert "topics" in without["from"]
+    assert "worker" in with_worker["from"]
+    for name in ("situation", "sentence"):
+        assert without[name] == with_worker[name]
+    assert without["ledger"] == with_worker["ledger"]
+    assert sync.json("user", "4711004711", code=1)["snapshot"] is None
+    sync.ensure()
+
+
+def test_pages_for_machines(sync: Pipeline) -> None:
+    sync.legacy.sign_up(16_031)
+    sync.cidaas.await_user(16_031)
+    assert sync.worker.get("/live").status_code == 200
+    ready = sync.worker.get("/ready")
+    assert (ready.status_code, ready.json()["owned"]) == (200, 12)
+    metrics = sync.worker.get("/metrics").text
+    for name in ("cidaas_sync_users{", "cidaas_sync_latency_p99_seconds", "cidaas_sync_paused 0"):
+        assert name in metrics
+    assert sync.worker.get("/table/snapshots").status_code == 404, "Faust's own table pages stay off"
+
+
+def test_the_first_contact_with_a_tenant(fresh: Callable[[str], Pipeline]) -> None:
+    """Paused by default, then named users, then the first 50, then everybody."""
+    sync = fresh("first-contact")
+    worker = sync.start(DELIVERY_START="")
+    until(lambda: worker.count("pending") > 2900, "everybody is joined", 60)
+    assert sync.cidaas.users() == 0
+    said = sync.command("status", DELIVERY_START="")
+    assert said.code == 1
+    assert 'delivery.start = "paused"' in said.out
+    sync.sentence(900_001, "delivery is paused")
+    sync.stop()
+
+    canary = {"DELIVERY_START": "", "DELIVERY_ONLY": "900001,900002"}
+    sync.start(**canary)
+    assert sync.command("resume").code == 0
+    for user in (900_001, 900_002):
+        sync.cidaas.await_user(user)
+    sync.sentence(900_003, "delivery.only")
+    assert sync.cidaas.users() == 2
+    sync.stop()
+
+    sync.start(DELIVERY_START="", DELIVERY_ONLY="first:50")
+    until(lambda: sync.cidaas.users() >= 40, "the first users", 60)
+    until(lambda: "delivery.only" in sync.command("status").out, "status says why the others wait", 20)
+    assert sync.cidaas.users() <= 50
+    sync.stop()
+
+    sync.start(DELIVERY_START="")
+    sync.assert_equal(90)

@@ -1,0 +1,197 @@
+"""Processes die, come and go, and cidaas is away or hangs, all under load: nobody is lost, nobody is in two calls."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+import time
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from demo.legacy.changes import DEMO, drive, plan
+from tests.integration.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from demo.legacy.changes import Change
+    from tests.integration.pipeline import Pipeline
+
+SEED = 20261123
+#: every kind of change of the demo but those that this second of chaos need not repeat, at about 40 a second
+LOAD = {kind: 3 * number for kind, number in DEMO.items()}
+
+
+class Load:
+    """Changes of every kind, evenly over some seconds, while the test does something else."""
+
+    def __init__(self, url: str, seconds: float) -> None:
+        self._url, self._seconds = url, seconds
+        self.changes: list[Change] = []
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        async def run() -> None:
+            rng = Random(SEED)
+            async for change in drive(self._url, plan(rng, LOAD), seconds=self._seconds, rng=rng):
+                self.changes.append(change)
+
+        try:
+            asyncio.run(run())
+        except BaseException as error:  # it is shown by `end`, in the test's own thread
+            self.error = error
+
+    def made(self, count: int) -> None:
+        """Wait until so many changes have been committed."""
+        until(lambda: len(self.changes) >= count or self.error, f"{count} changes made", 60)
+
+    def end(self) -> None:
+        """Wait until all have been made."""
+        self._thread.join(120)
+        assert self.error is None, f"seed {SEED}: {self.error!r}"
+        assert len(self.changes) > 500, f"seed {SEED}: too little load"
+
+
+@pytest.fixture
+def load(sync: Pipeline) -> Iterator[Load]:
+    """The changes, made by the time the test ends."""
+    running = Load(sync.legacy.url, 15)
+    yield running
+    running.end()
+
+
+def test_a_worker_killed_again_and_again_in_the_live_phase(sync: Pipeline, load: Load) -> None:
+    for count in (100, 350, 600):
+        load.made(count)
+        sync.worker.kill()
+        worker = sync.launch()
+        until(lambda worker=worker: worker.is_ready(), "the worker is back")
+    load.end()
+    sync.assert_equal(60)
+
+
+def test_a_second_worker_joins_and_leaves_under_load(sync: Pipeline, load: Load) -> None:
+    load.made(100)
+    first, second = sync.worker, sync.launch("two")
+    until(lambda: second.is_ready() and first.is_ready(), "both own partitions")
+    shares = [worker.status()["owned"] for worker in (first, second)]
+    assert sum(shares) == 12, shares
+    assert min(shares) >= 4, "the work is shared"
+    load.made(500)
+    assert second.end() == 0
+    until(lambda: first.is_ready() and first.status()["owned"] == 12, "the first worker owns everything again")
+    load.end()
+    sync.assert_equal(60)
+    counted = sum(worker.status()["confirmed"] for worker in sync.alive())
+    assert counted > 0
+
+
+def test_the_user_command_finds_the_owner_from_any_worker(sync: Pipeline) -> None:
+    second = sync.launch("two")
+    until(lambda: second.is_ready() and second.status()["owned"] == 6, "both own partitions")
+    owners = set()
+    try:
+        for user in range(900_001, 900_005):
+            owner = next(worker for worker in sync.alive() if "situation" in worker.user(user))
+            other = next(worker for worker in sync.alive() if worker is not owner)
+            body = sync.json("user", str(user), worker=other)
+            assert body["from"].endswith(f":{owner.port}"), body["from"]
+            assert body["situation"] == "in_sync"
+            owners.add(owner.name)
+        both = sync.json("status", worker=second)
+        assert len(both["workers"]) == 2
+        assert both["users"]["users"] > 3000, "figures of all workers are added up"
+    finally:
+        second.end()
+
+
+def test_connect_killed_and_restarted_under_load(sync: Pipeline, load: Load) -> None:
+    for count in (150, 450):
+        load.made(count)
+        sync.stack.kill("connect")
+        sync.stack.start("connect")
+    load.end()
+    sync.assert_equal(90)
+
+
+@pytest.mark.parametrize("name", ["kafka", "postgres"])
+def test_a_service_killed_and_restarted_under_load(sync: Pipeline, load: Load, name: str) -> None:
+    worker = sync.worker
+    load.made(200)
+    sync.stack.kill(name)
+    sync.stack.start(name)
+    load.end()
+    until(lambda: not worker.alive or worker.is_ready(), "the worker goes on, or has ended to be started again", 60)
+    if not worker.alive:  # D4: ending is allowed, hanging is not; a service manager starts it again
+        assert worker.code == 1, worker.last_lines()
+        sync.start()
+    sync.assert_equal(90)
+
+
+def test_cidaas_away_for_half_a_minute(sync: Pipeline) -> None:
+    """Refused connections: the worker says so, goes on joining, starts anew meanwhile, and drains by itself."""
+    users = range(15_001, 15_101)
+    sync.cidaas.away(30, "refused")
+    until(lambda: not sync.cidaas.answers(), "cidaas is away")
+    sync.legacy.sign_up(*users)
+    until(lambda: sync.worker.count("pending") >= len(users), "the changes are joined, and wait")
+    for name in ("Erst", "Dann", "Zuletzt"):
+        sync.legacy.run("UPDATE users SET given_name = %s WHERE id = ANY(%s)", name, list(users))
+    sync.sentence(15_001, "cidaas", 15)
+    said = sync.command("status")
+    assert said.code == 1
+    assert sync.cidaas.url in said.out or "cidaas" in said.out
+    sync.stop()
+    worker = sync.launch()  # a worker also starts while cidaas is away
+    until(lambda: worker.is_ready(), "the worker started")
+    until(sync.cidaas.answers, "cidaas is back", 40)
+    sync.assert_equal(45)
+    assert sync.cidaas.words(15_001) == ["CREATED"], "ten changes meanwhile are one call afterwards"
+    until(lambda: not worker.status()["trouble"], "nothing is wrong any more")
+
+
+@pytest.mark.parametrize("style", ["hold", "away"])
+def test_sigterm_ends_in_time_whatever_cidaas_does(sync: Pipeline, style: str) -> None:
+    first = 15_200 if style == "hold" else 15_300
+    users = range(first, first + 60)
+    if style == "hold":
+        sync.cidaas.fault("*", "hold", seconds=60)
+    else:
+        sync.cidaas.away(60, "drop")
+    sync.legacy.sign_up(*users)
+    until(lambda: sync.worker.count("pending") >= len(users), "there is something to do")
+    if style == "hold":
+        until(lambda: sync.cidaas.counters()["in_flight"], "a call hangs")
+    began = time.monotonic()
+    worker = sync.worker
+    assert worker.end(25) == 0, worker.last_lines()
+    assert time.monotonic() - began < 20
+    sync.cidaas.reset()
+    sync.start()
+    sync.assert_equal(60)
+
+
+def test_a_frozen_worker_that_thaws_does_no_harm(sync: Pipeline) -> None:
+    """SIGSTOP for longer than the session: another worker takes over; the thawed one must not write any more."""
+    frozen, second = sync.worker, sync.launch("two")
+    until(lambda: second.is_ready() and second.status()["owned"] == 6, "both own partitions")
+    users = range(15_401, 15_501)
+    sync.legacy.sign_up(*users)
+    frozen.kill(signal.SIGSTOP)
+    try:
+        sync.legacy.run("UPDATE users SET given_name = 'Danach' WHERE id = ANY(%s)", list(users))
+        until(lambda: second.status()["owned"] == 12, "the second worker took everything over", 45)
+        for user in users:
+            sync.cidaas.await_user(user, lambda entity: entity["given_name"] == "Danach")
+    finally:
+        frozen.kill(signal.SIGCONT)
+    until(lambda: not frozen.alive or frozen.status().get("owned", 0) in (0, 6), "the first worker ended or joined")
+    sync.legacy.run("UPDATE users SET given_name = 'Zuletzt' WHERE id = ANY(%s)", list(users))
+    sync.assert_equal(60)
+    if len(sync.alive()) == 2:
+        assert second.end() == 0
