@@ -154,7 +154,7 @@ class App(faust.App):
             at, answered_in = consumer.heartbeat()
             age = boot_clock() - at
             if age <= limit:
-                return answered_in <= generation
+                return bool(answered_in <= generation)
             if not told:
                 log.warning("no call starts: the last heartbeat is %.1f s old", age)
                 told = True
