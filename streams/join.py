@@ -187,6 +187,9 @@ class Join:
 
     async def _doubt(self, partition: Partition, keys: list[bytes]) -> None:
         """Resync: the entry becomes *in doubt*, so that the user is pending whatever it said."""
+        # Of an id that nobody knows nothing is written: an entry alone would be taken for a lost snapshot (O4).
+        known = partition.snapshots.store.get_many(keys) if keys else []
+        keys = [key for key, snap in zip(keys, known, strict=True) if snap is not None]
         if not keys:
             return
         items = []

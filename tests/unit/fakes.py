@@ -15,10 +15,10 @@ from streams.cidaas.answers import Outcome, OutcomeKind
 from streams.cidaas.client import DeleteOutcome
 from streams.rows import CREDENTIALS, USERS, RowChange
 from streams.settings import Settings, load
-from streams.state import Changelog, Partition, Store, TableKind
+from streams.state import Changelog, Partition, Store, Stored, TableKind
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
     from aiokafka import TopicPartition
     from clock import Clock
@@ -196,6 +196,33 @@ class Broker:
         return _Consumer(self)
 
 
+class MemoryStore:
+    """A store without a disk, for tests that need hundreds of them."""
+
+    def __init__(self) -> None:
+        self.next_offset = 0
+        self._values: dict[bytes, Stored] = {}
+
+    def get(self, key: bytes) -> Stored | None:
+        return self._values.get(key)
+
+    def get_many(self, keys: Sequence[bytes]) -> list[Stored | None]:
+        return [self._values.get(key) for key in keys]
+
+    def write(self, items: Iterable[tuple[bytes, Stored]], next_offset: int) -> None:
+        self._values.update(items)
+        self.next_offset = next_offset
+
+    def items(self, start: bytes = b"\x01") -> Iterator[tuple[bytes, Stored]]:
+        return iter(sorted(item for item in self._values.items() if item[0] >= start))
+
+    def reserved(self, prefix: bytes) -> Iterator[tuple[bytes, Stored]]:
+        return iter(sorted(item for item in self._values.items() if item[0].startswith(prefix)))
+
+    def close(self) -> None:
+        return None
+
+
 class _Consumer:
     """Reads a few records at a time."""
 
@@ -232,21 +259,21 @@ MAPPING = SETTINGS.mapping.id
 SNAPSHOTS, LEDGER = SETTINGS.topics.snapshots, SETTINGS.topics.ledger
 
 
-def changelog(broker: Broker, path: Path, kind: TableKind = TableKind.SNAPSHOTS, number: int = 0) -> Changelog:
-    """One changelog partition with a store of its own under `path`."""
+def changelog(broker: Broker, path: Path | None, kind: TableKind = TableKind.SNAPSHOTS, number: int = 0) -> Changelog:
+    """One changelog partition with a store of its own under `path`; in memory without one."""
     topic = SNAPSHOTS if kind is TableKind.SNAPSHOTS else LEDGER
-    store = Store(path / kind.value / str(number))
+    store = MemoryStore() if path is None else Store(path / kind.value / str(number))
     return Changelog(kind, topic, number, store, broker, broker.consumer)  # type: ignore[arg-type]
 
 
-def new_partition(broker: Broker, path: Path, *, mapping: str = MAPPING, number: int = 0) -> Partition:
+def new_partition(broker: Broker, path: Path | None, *, mapping: str = MAPPING, number: int = 0) -> Partition:
     """Both tables of one partition; `path` is the data folder of the worker."""
     snaps = changelog(broker, path, TableKind.SNAPSHOTS, number)
     entries = changelog(broker, path, TableKind.LEDGER, number)
     return Partition(number, snaps, entries, mapping, 15.0)
 
 
-async def owned_partition(broker: Broker, path: Path, **more: Any) -> Partition:
+async def owned_partition(broker: Broker, path: Path | None, **more: Any) -> Partition:
     """A partition as a running worker has it: taken over, scanned, owned."""
     partition = new_partition(broker, path, **more)
     await partition.take_over("worker")

@@ -39,7 +39,7 @@ IDENTITY = SETTINGS.topics.identity
 class World:
     """The worker and what surrounds it; made by `World.start`."""
 
-    def __init__(self, path: Path, clock: Clock, settings: Settings, broker: Broker | None) -> None:
+    def __init__(self, path: Path | None, clock: Clock, settings: Settings, broker: Broker | None) -> None:
         self.path, self.clock, self.settings = path, clock, settings
         self.broker = broker or Broker(clock)
         self.tenant = Tenant()
@@ -56,7 +56,7 @@ class World:
     @classmethod
     async def start(
         cls,
-        path: Path,
+        path: Path | None,
         clock: Clock,
         *,
         settings: Settings = SETTINGS,
