@@ -26,7 +26,7 @@ from streams.legacy import Legacy, LegacyAwayError
 from streams.offline import partition_of
 from streams.rereads import Rereads
 from streams.rows import SetAside, write_control
-from streams.state import Changelog, Partition, Store, TableKind, records
+from streams.state import AGAIN, Changelog, Partition, Store, TableKind, TruncatedError, records
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -58,7 +58,8 @@ class Runner:
         #: batches of an earlier generation are read again from the committed offset; processed late, they would make
         #: the ones before them look already read (M1).
         self.generation = pipeline.app.consumer_generation_id
-        self._next: int | None = None
+        #: where the source was committed when this ownership began, and the offset that has to come next.
+        self._first, self._next = -1, -1
         self.queue: asyncio.Queue[EventT] = asyncio.Queue(_QUEUE)
         self.partition: Partition | None = None
         self._pipeline = pipeline
@@ -84,12 +85,27 @@ class Runner:
                     event.ack()
         except asyncio.CancelledError:
             raise
+        except TruncatedError as error:
+            self._pipeline.app.refuse(error)  # O5; every new start would only say so again
         except Exception as error:
             await self._pipeline.crash(error)
 
     def _check(self, batch: Any) -> None:
-        """Within a generation no record may be left out: a hole would be a lost change."""
-        if self._next is not None and batch[0].offset != self._next:
+        """Within a generation no record may be left out, from the committed offset on: a hole would be a lost change.
+
+        Reading again what was read is harmless (M1), but not from before the committed offset: then the topic has lost
+        records, and new ones have the offsets of those that are counted as read.
+        """
+        if self._next < 0:
+            self._first = self._next = self._pipeline.committed(self.number)
+            assert self.partition is not None
+            # The first record of each partition of the source is an epoch, and what it made is kept for ever.
+            if self._first > 0 and self.partition.snapshots.store.get(records.EPOCHS) is None:
+                raise TruncatedError(
+                    f"the source has been read up to {self._first} in partition {self.number}, but "
+                    f"{self.partition.snapshots.topic} does not hold what came of it. {AGAIN}"
+                )
+        if not self._first <= batch[0].offset <= self._next:
             raise RuntimeError(
                 f"partition {self.number} of the source goes on at {batch[0].offset} instead of {self._next}; "
                 "a new start reads it again from the committed offset"
@@ -151,6 +167,7 @@ class Pipeline:
         self._failed = False
         self._started = False
         self._identify: asyncio.Task[None] | None = None
+        self._repairs: set[asyncio.Task[None]] = set()
 
     async def start(self, topic: str) -> None:
         """Connect to Kafka, read the control topic, and find out whether this state is ours (O5).
@@ -259,7 +276,8 @@ class Pipeline:
 
     async def send(self, key: bytes, value: bytes) -> None:
         """Append a control record to `legacy.identity` and wait for the broker."""
-        await self.producer.send_and_wait(self.settings.topics.identity, value, key=key)
+        async with asyncio.timeout(kafka.SEND_DEADLINE):  # D4; the idempotent producer itself would try for ever
+            await self.producer.send_and_wait(self.settings.topics.identity, value, key=key)
 
     def open(self, number: int) -> Partition:
         """Open both tables of one partition."""
@@ -290,7 +308,8 @@ class Pipeline:
         if self.stopping:
             return
         if not self.identified.is_set():
-            self._identify = asyncio.create_task(self._wait_for_identity(write=0 in numbers), name="identity")
+            work = self._watched(self._wait_for_identity(write=0 in numbers))
+            self._identify = asyncio.create_task(work, name="identity")
         for number in sorted(numbers - self.runners.keys()):
             self.runners[number] = Runner(self, number)
 
@@ -372,8 +391,12 @@ class Pipeline:
             return None
         following = partition.joined_offset + 1
         if partition.joined_offset < 0:  # nothing was read in this ownership yet: the committed offset tells
-            following = self.app.consumer._committed_offset[tp] or 0
+            following = self.committed(partition.number)
         return int(max(0, highwater - following))
+
+    def committed(self, number: int) -> int:
+        """The committed offset of a partition of the source."""
+        return int(self.app.consumer._committed_offset[TP(self.settings.topics.identity, number)] or 0)
 
     def behind(self, partition: Partition) -> bool:
         """Whether records of this partition may wait to be joined."""
@@ -389,23 +412,35 @@ class Pipeline:
 
     def _repair(self, partition: Partition, kind: TableKind, keys: set[bytes]) -> None:
         """A thawed former owner wrote into our changelog: append our newest values again, in doubt (O3)."""
-        task = asyncio.create_task(self._append_again(partition, kind, keys), name="append-again")
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        work = self._watched(self._append_again(partition, kind, sorted(keys)))
+        self._repairs.add(task := asyncio.create_task(work, name="append-again"))
+        task.add_done_callback(self._repairs.discard)
 
-    async def _append_again(self, partition: Partition, kind: TableKind, keys: set[bytes]) -> None:
-        snaps = partition.snapshots
-        if kind is TableKind.SNAPSHOTS:
+    async def _append_again(self, partition: Partition, kind: TableKind, keys: list[bytes]) -> None:
+        snaps, entries = partition.snapshots, partition.ledger
+
+        def newest() -> list[tuple[bytes, bytes]]:
             owner = snaps.owner.to_bytes(8, "big")
-            found = zip(list(keys), snaps.store.get_many(list(keys)), strict=True)
-            await snaps.put([(key, owner + stored.value[8:]) for key, stored in found if stored is not None])
-        items = []
-        for key, (_, stored) in zip(list(keys), partition.read(list(keys)), strict=True):
-            entry = ledger.decode(stored.value) if stored is not None else ledger.Entry()
-            entry.state, entry.reason = ledger.State.IN_DOUBT, "a late writer was found out"
-            items.append((key, entry.encode(partition.ledger.owner, partition.ledger.next_count())))
-        await partition.ledger.put(items)
-        for key, (snap, stored) in zip(list(keys), partition.read(list(keys)), strict=True):
-            self.delivery.joined(partition, key, partition.situation(snap, stored), True)
+            found = zip(keys, snaps.store.get_many(keys), strict=True)
+            return [(key, owner + stored.value[8:]) for key, stored in found if stored is not None]
+
+        def doubted() -> list[tuple[bytes, bytes]]:
+            items = []
+            for key, stored in zip(keys, entries.store.get_many(keys), strict=True):
+                entry = ledger.decode(stored.value) if stored is not None else ledger.Entry()
+                entry.state, entry.reason = ledger.State.IN_DOUBT, "a late writer was found out"
+                items.append((key, entry.encode(entries.owner, entries.next_count())))
+            return items
+
+        # Made when everything before is in the store: what the join has on its way is newer than what is there now.
+        for changelog, make in ((snaps, newest), (entries, doubted)):
+            if partition.closed:
+                return  # its next owner reads both writers' records, and the highest wins
+            if changelog is entries or kind is TableKind.SNAPSHOTS:
+                await changelog.put_made(make)
+        if not partition.closed:
+            for key, (snap, stored) in zip(keys, partition.read(keys), strict=True):
+                self.delivery.joined(partition, key, partition.situation(snap, stored), True)
 
     async def _mark(self) -> None:
         """Append a mark to both changelogs now and then, so that a late writer is found even on a quiet one (O3)."""
@@ -413,4 +448,6 @@ class Pipeline:
             await asyncio.sleep(_MARK_EVERY)
             for partition in self.partitions():
                 for changelog in (partition.snapshots, partition.ledger):
+                    if partition.closing:
+                        continue
                     await changelog.put([(records.MARK, records.pack(changelog.owner, {}))])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams import ledger, snapshots
+from streams.kafka import SEND_DEADLINE
 from streams.state import records
 from streams.state.store import RESERVED, Store, Stored
 
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
     from aiokafka.structs import ConsumerRecord
 
 log = logging.getLogger(__name__)
+
+#: What to do when a changelog has lost records.
+AGAIN = (
+    "Restore it; or, with all workers stopped, empty every APP_DATADIR and set the consumer group back to the "
+    "beginning of the source topic, which reads everything again."
+)
 
 #: Records in one produce batch; a bigger one would hold the event loop for long when it is encoded.
 _BATCH = 1_000
@@ -49,8 +56,16 @@ class TruncatedError(RuntimeError):
     """The changelog ends before what the local store has read of it: it was truncated or made anew (O5)."""
 
 
+class UnconfirmedError(RuntimeError):
+    """The broker did not confirm a write in time (D4)."""
+
+
+Items = list[tuple[bytes, bytes]]
+
+
 class _Write(NamedTuple):
-    items: list[tuple[bytes, bytes]]
+    #: a function makes them when everything before is in the store.
+    items: Items | Callable[[], Items]
     done: asyncio.Future[int]
 
 
@@ -84,6 +99,7 @@ class Changelog:
         #: our number: the offset of our take-over record; 0 before.
         self.owner = 0
         self._count = 0
+        self._broken: BaseException | None = None
         #: the take-over record of the owner before us, once we own the partition.
         self.previous: Stored | None = None
         #: users whose entries or snapshots a thawed former owner overwrote; the partition puts them right (O3).
@@ -102,12 +118,23 @@ class Changelog:
 
         Raises:
             LostError: another worker owns the partition now (O3).
-            KafkaError: the broker did not confirm within the producer's time (D4).
+            UnconfirmedError, KafkaError: the broker did not confirm (D4).
         """
         if not items:
             return 0
+        return await self._put(list(items))
+
+    async def put_made(self, make: Callable[[], Items]) -> int:
+        """Write what `make` says when everything that was queued before is in the store: never an older value after a
+        newer one."""
+        return await self._put(make)
+
+    async def _put(self, items: Items | Callable[[], Items]) -> int:
+        if self._broken is not None:
+            # A later write would move the offset past records that were confirmed but are not in the store (D1).
+            raise self._broken
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Write(list(items), done))
+        self._queue.append(_Write(items, done))
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._flush(), name=f"changelog-{self.kind.value}-{self.partition}")
         # Shielded: a caller that is cancelled must not tear a write whose record is already on its way (D1).
@@ -118,15 +145,12 @@ class Changelog:
         try:
             while self._queue:
                 write = [self._queue.popleft()]
-                size = len(write[0].items)
-                while self._queue and size + len(self._queue[0].items) <= _BATCH:
-                    write.append(self._queue.popleft())
-                    size += len(write[-1].items)
-                time_ms = await self._confirmed([item for one in write for item in one.items])
+                time_ms = await self._confirmed(self._gathered(write))
                 for one in write:
                     if not one.done.done():
                         one.done.set_result(time_ms)
         except BaseException as error:
+            self._broken = error
             for one in [*write, *self._queue]:
                 if not one.done.done():
                     one.done.set_exception(error)
@@ -137,6 +161,20 @@ class Changelog:
             log.error("changelog write failed partition=%d table=%s: %s", self.partition, self.kind.value, error)
             if self.on_failure is not None:
                 self.on_failure(error)
+
+    def _gathered(self, write: list[_Write]) -> Items:
+        """The items of the first write, and of those behind it that fit; `write` gets them all."""
+        first = write[0].items
+        if callable(first):
+            return first()
+        items = list(first)
+        while self._queue:
+            more = self._queue[0].items
+            if callable(more) or len(items) + len(more) > _BATCH:
+                break
+            write.append(self._queue.popleft())
+            items += more
+        return items
 
     async def _confirmed(self, items: list[tuple[bytes, bytes]]) -> int:
         start, time_ms = 0, 0
@@ -157,8 +195,16 @@ class Changelog:
                 break
         count = batch.record_count()
         batch.close()
-        future = await self._producer.send_batch(batch, self.topic, partition=self.partition)
-        meta = await future
+        try:
+            # The idempotent producer itself would try for ever.
+            async with asyncio.timeout(SEND_DEADLINE):
+                future = await self._producer.send_batch(batch, self.topic, partition=self.partition)
+                meta = await future
+        except TimeoutError:
+            raise UnconfirmedError(
+                f"{self.topic} partition {self.partition}: the broker did not confirm a write within "
+                f"{SEND_DEADLINE} s; look at the broker, a new start is safe"
+            ) from None
         return count, meta.offset, meta.timestamp
 
     async def _gap(self, end: int) -> None:
@@ -194,12 +240,13 @@ class Changelog:
         Returns the broker's time of the take-over (ms).
         """
         value = records.pack(0, {"mapping": mapping_id, "worker": worker})
+        if self.store.get(records.TRUNCATED) is not None:
+            raise TruncatedError(self._truncated())  # before our records of many starts make up for what is missing
         _, offset, time_ms = await self._send([(records.OWNER, value)])
         if self.store.next_offset > offset:
-            raise TruncatedError(
-                f"{self.topic} partition {self.partition} ends at {offset}, but the local state has read up to "
-                f"{self.store.next_offset}: the topic was truncated or made anew"
-            )
+            mark = Stored(time_ms, records.pack(0, {"end": offset}))
+            self.store.write([(records.TRUNCATED, mark)], self.store.next_offset)
+            raise TruncatedError(self._truncated())
         await self._restore(offset)
         self.previous = self.store.get(records.OWNER)
         self.owner = offset
@@ -207,6 +254,12 @@ class Changelog:
         own = records.pack(offset, {"mapping": mapping_id, "worker": worker})
         self.store.write([(records.OWNER, Stored(time_ms, own))], offset + 1)
         return time_ms
+
+    def _truncated(self) -> str:
+        return (
+            f"{self.topic} partition {self.partition} ends before {self.store.next_offset}, up to where the local "
+            f"state has read it: the topic was truncated or made anew. {AGAIN}"
+        )
 
     async def _restore(self, end: int) -> None:
         """Bring the store up to `end`; of two records of one key the higher ranked one stays (O3)."""

@@ -16,6 +16,7 @@ MARK = b"\x00mark"  # written at least once an hour, so that a late writer is fo
 EPOCHS = b"\x00epochs"  # source epochs and the offsets from which they hold (M8)
 UNREADABLE = b"\x00unreadable/"  # a record without a readable key, by its offset (M7)
 DELETES = b"\x00deletes"  # delete decisions of this partition (the brake)
+TRUNCATED = b"\x00truncated"  # in the local store only: the changelog was found shorter than what was read of it
 
 
 def pack(owner: int, body: dict[str, Any]) -> bytes:

@@ -1,0 +1,163 @@
+"""What a failed write, a thawed former owner, a hole or an emptied topic could take away."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from clock import Clock, run
+from fakes import MAPPING, SNAPSHOTS, Broker, changelog, new_partition, owned_partition, user_row, users_change
+
+from streams.ledger import decode as decode_entry
+from streams.pipeline import Pipeline, Runner
+from streams.snapshots import Merger, Snapshot, decode
+from streams.state import TableKind, TruncatedError, records
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from streams.state import Partition
+
+
+def _snapshot(offset: int, owner: int = 0) -> bytes:
+    snap = Snapshot()
+    change = users_change("c", offset, user_row(1, city=f"city {offset}"))
+    Merger(frozenset(), lambda row: True).change(snap, change, (1, offset), 1)
+    return snap.encode(owner)
+
+
+def test_after_a_failed_write_no_later_one_moves_the_offset_past_it(tmp_path: Path) -> None:
+    """D1: the record may be in the topic although its confirmation failed, but it is not in the store."""
+
+    async def scenario() -> None:
+        broker = Broker(Clock())
+        log = changelog(broker, tmp_path)
+        await log.take_over(MAPPING, "w")
+        broker.fail.append(OSError("no answer"))
+        with pytest.raises(OSError, match="no answer"):
+            await log.put([(b"1", _snapshot(5))])
+        with pytest.raises(OSError, match="no answer"):
+            await log.put([(records.SETTLED, records.pack(log.owner, {}))])
+        await log.close()
+        again = changelog(broker, tmp_path)
+        await again.take_over(MAPPING, "w")
+        assert again.store.get(b"1") is not None
+
+    run(scenario())
+
+
+def test_a_write_that_the_broker_never_confirms_fails(tmp_path: Path) -> None:
+    """D4: an idempotent producer tries for ever, and a worker that waits for ever looks alive."""
+
+    async def scenario() -> None:
+        broker = Broker(Clock())
+        log = changelog(broker, tmp_path)
+        await log.take_over(MAPPING, "w")
+        failures: list[BaseException] = []
+        log.on_failure = failures.append
+        broker.confirming.clear()
+        with pytest.raises(RuntimeError, match="did not confirm"):
+            await log.put([(b"1", _snapshot(5))])
+        assert len(failures) == 1
+
+    run(scenario())
+
+
+def test_values_appended_again_are_never_older_than_what_the_join_has_on_its_way(tmp_path: Path) -> None:
+    """O3: a late writer is found in the first produce batch of a write whose second batch holds the newer value."""
+
+    async def scenario() -> None:
+        broker = Broker(Clock(), most=1)
+        broker.append(SNAPSHOTS, 0, records.MARK, records.pack(0, {}))
+        partition = await owned_partition(broker, tmp_path)
+        snaps = partition.snapshots
+        await snaps.put([(b"2", _snapshot(5, snaps.owner))])
+        told: list[bytes] = []
+        pipeline: Any = object.__new__(Pipeline)
+        pipeline._repairs = set()
+        pipeline.crash = None
+        pipeline.delivery = SimpleNamespace(joined=lambda _, key, *__: told.append(key))
+        snaps.on_foreign = lambda keys: pipeline._repair(partition, TableKind.SNAPSHOTS, keys)
+        broker.before = lambda: broker.append(SNAPSHOTS, 0, b"2", _snapshot(4, owner=0)) and None
+        await snaps.put([(b"1", _snapshot(8, snaps.owner)), (b"2", _snapshot(9, snaps.owner))])
+        await asyncio.gather(*pipeline._repairs)
+        stored = snaps.store.get(b"2")
+        assert stored is not None and decode(stored.value).applied == (1, 9)
+        assert told == [b"2"]
+        entry = partition.ledger.store.get(b"2")
+        assert entry is not None and decode_entry(entry.value).state.name == "IN_DOUBT"
+        await partition.close()
+        other = new_partition(broker, tmp_path / "other")
+        await other.take_over("other")
+        stored = other.snapshots.store.get(b"2")
+        assert stored is not None and decode(stored.value).applied == (1, 9)
+        assert broker.logs[SNAPSHOTS, 0][-2].key == b"2"  # what compaction keeps is the newest value, too
+
+    run(scenario())
+
+
+def test_a_truncated_changelog_stays_found_out_at_every_start(tmp_path: Path) -> None:
+    """O5: each start appends a record; one day there would be as many as were lost."""
+
+    async def scenario() -> None:
+        broker = Broker(Clock())
+        log = changelog(broker, tmp_path)
+        await log.take_over(MAPPING, "w")
+        await log.put([(b"%d" % n, _snapshot(5)) for n in range(3)])
+        await log.close()
+        broker.logs.clear()
+        for _ in range(8):
+            log = changelog(broker, tmp_path)
+            with pytest.raises(TruncatedError, match="made anew"):
+                await log.take_over(MAPPING, "w")
+            await log.close()
+
+    run(scenario())
+
+
+# -- the source ---------------------------------------------------------------------------------------------------
+
+
+def _runner(partition: Partition | None, committed: int) -> Any:
+    runner: Any = object.__new__(Runner)
+    runner.number, runner.partition = 0, partition
+    runner._first = runner._next = -1
+    runner._pipeline = SimpleNamespace(committed=lambda _: committed)
+    return runner
+
+
+def _batch(first: int, last: int) -> list[Any]:
+    return [SimpleNamespace(offset=offset) for offset in range(first, last + 1)]
+
+
+def test_the_first_batch_begins_where_the_source_is_committed(tmp_path: Path) -> None:
+    """D2: whatever a rebalance dropped before the first batch would be committed with it, and lost."""
+
+    async def scenario() -> None:
+        partition = await owned_partition(Broker(Clock()), tmp_path)
+        with pytest.raises(RuntimeError, match="goes on at 7 instead of 0"):
+            _runner(partition, 0)._check(_batch(7, 9))
+        await partition.snapshots.put([(records.EPOCHS, records.pack(0, {"epochs": [(0, 1)], "topic": ""}))])
+        runner = _runner(partition, 7)
+        runner._check(_batch(7, 9))
+        runner._check(_batch(10, 12))
+        runner._check(_batch(8, 12))  # read again: harmless
+        with pytest.raises(RuntimeError, match="goes on at 14 instead of 13"):
+            runner._check(_batch(14, 15))
+        with pytest.raises(RuntimeError, match="goes on at 0 instead of 7"):
+            _runner(partition, 7)._check(_batch(0, 3))  # the topic lost records, and gives their offsets out again
+
+    run(scenario())
+
+
+def test_an_emptied_snapshots_topic_is_found_out(tmp_path: Path) -> None:
+    """O5: what the source has sent will not be sent again; going on would know only the users who change."""
+
+    async def scenario() -> None:
+        partition = await owned_partition(Broker(Clock()), tmp_path)
+        with pytest.raises(TruncatedError, match="read up to 7"):
+            _runner(partition, 7)._check(_batch(7, 9))
+
+    run(scenario())
