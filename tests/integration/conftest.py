@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 SERVICES = ("postgres", "kafka", "connect", "cidaas")
 #: The example users have ids from 1 on, the plain ones from 900,001 on; each test uses a range of its own between.
 EXAMPLES, PLAIN = 900, range(900_001, 902_101)
-#: These run first, because the first start of a worker is the initial load; those last, because `status` stays red.
-FIRST, LAST = ("test_stack", "test_load"), ("test_unreadable",)
+#: These run first, because the first start of a worker is the initial load; those last, for what they leave behind.
+FIRST, LAST = ("test_stack", "test_load"), ("test_rereads",)
 
 FAILED = pytest.StashKey[bool]()
 _pipelines: list[Pipeline] = []
@@ -94,6 +94,16 @@ def sync(main_pipeline: Pipeline, request: pytest.FixtureRequest) -> Iterator[Pi
     main_pipeline.cidaas.cure()
     assert main_pipeline.alive(), "the worker ended by itself"
     main_pipeline.assert_equal(15 if request.node.stash.get(FAILED, False) else 60)
+
+
+@pytest.fixture
+def toasted(sync: Pipeline) -> Pipeline:
+    """The main pipeline; large secrets and parameters are stored apart, whole."""
+    with sync.legacy.transaction() as connection:
+        for column in ("secret", "params"):
+            connection.execute(f"ALTER TABLE credentials ALTER COLUMN {column} SET STORAGE EXTERNAL".encode())
+        connection.execute("ALTER TABLE users ALTER COLUMN street_address SET STORAGE EXTERNAL")
+    return sync
 
 
 @pytest.fixture

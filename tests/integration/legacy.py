@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,9 @@ from psycopg import sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+
+LARGE = 8_000  # characters; PostgreSQL stores such a value apart from its row
 
 
 @lru_cache
@@ -57,6 +61,12 @@ class Legacy:
         """Change a user's name: the plainest of all changes."""
         self.run("UPDATE users SET given_name = %s, updated_at = now() WHERE id = %s", given_name, user)
 
+    def add_large_password(self, user: int, word: str) -> int:
+        """Insert a password row with 8,000 characters beside the hash; return its id."""
+        params = json.dumps({"note": "x" * LARGE})
+        with self.transaction() as connection:
+            return add_password(connection, user, word, params=params)
+
     def value(self, query: str, *values: Any) -> Any:
         """The first column of the first row."""
         with self.transaction() as connection:
@@ -79,11 +89,12 @@ def insert(connection: psycopg.Connection, user: int, **columns: Any) -> None:
     connection.execute(statement, row)
 
 
-def add_password(connection: psycopg.Connection, user: int, word: str, secret: str | None = None) -> int:
+def add_password(connection: psycopg.Connection, user: int, word: str, params: str | None = None) -> int:
     """Insert a password row; return its id."""
     row = connection.execute(
-        "INSERT INTO credentials (user_id, kind, algorithm, secret) VALUES (%s, 'password', 'bcrypt', %s) RETURNING id",
-        (user, secret or hashed(word)),
+        "INSERT INTO credentials (user_id, kind, algorithm, secret, params) VALUES (%s, 'password', 'bcrypt', %s, %s)"
+        " RETURNING id",
+        (user, hashed(word), params),
     ).fetchone()
     assert row is not None
     return int(row[0])

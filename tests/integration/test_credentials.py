@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
-import pytest
-
-from tests.integration.legacy import add_password, email_of, hashed, insert
+from tests.integration.legacy import LARGE, add_password, email_of, hashed, insert
 from tests.integration.waiting import until
 
 if TYPE_CHECKING:
     from tests.integration.pipeline import Pipeline
-
-LARGE = 8_000  # characters; PostgreSQL stores such a value apart from its row
 
 
 def pair(sync: Pipeline, one: int, other: int) -> int:
@@ -66,28 +61,6 @@ def test_a_credential_that_moves_there_and_back(sync: Pipeline) -> None:
             until(lambda user=user, word=word: sync.cidaas.login(email_of(user), word), f"{user} has {word} at the end")
 
 
-@pytest.fixture
-def toasted(sync: Pipeline) -> Pipeline:
-    """The main pipeline; large secrets and parameters are stored apart, whole."""
-    with sync.legacy.transaction() as connection:
-        for column in ("secret", "params"):
-            connection.execute(f"ALTER TABLE credentials ALTER COLUMN {column} SET STORAGE EXTERNAL".encode())
-        connection.execute("ALTER TABLE users ALTER COLUMN street_address SET STORAGE EXTERNAL")
-    return sync
-
-
-def large_password(sync: Pipeline, user: int, word: str) -> int:
-    """A password row with 8,000 characters beside the hash."""
-    with sync.legacy.transaction() as connection:
-        row = connection.execute(
-            "INSERT INTO credentials (user_id, kind, algorithm, secret, params) VALUES (%s, 'password', 'bcrypt', %s,"
-            " %s) RETURNING id",
-            (user, hashed(word), json.dumps({"note": "x" * LARGE})),
-        ).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
 def test_a_large_value_is_kept_when_another_column_changes(toasted: Pipeline) -> None:
     sync = toasted
     street = "Straße " + "ä" * LARGE
@@ -102,21 +75,7 @@ def test_a_large_value_is_kept_when_another_column_changes(toasted: Pipeline) ->
 def test_a_password_with_a_large_value_changes_and_is_touched(toasted: Pipeline) -> None:
     sync = toasted
     sync.legacy.sign_up(12_211)
-    credential = large_password(sync, 12_211, "large")
+    credential = sync.legacy.add_large_password(12_211, "large")
     until(lambda: sync.cidaas.login(email_of(12_211), "large"), "the large row's password")
     sync.legacy.run("UPDATE credentials SET secret = %s WHERE id = %s", hashed("next"), credential)
     until(lambda: sync.cidaas.login(email_of(12_211), "next"), "the changed password, its parameters unchanged")
-
-
-def test_a_large_credential_that_moves_is_read_again_by_itself(toasted: Pipeline) -> None:
-    sync = toasted
-    sync.legacy.sign_up(12_221, 12_222, word="own")
-    credential = large_password(sync, 12_221, "large")
-    until(lambda: sync.cidaas.login(email_of(12_221), "large"), "the large row's password")
-    done = sync.worker.status()["rereads"]["done"]
-    sync.legacy.run("UPDATE credentials SET user_id = 12222, updated_at = clock_timestamp() WHERE id = %s", credential)
-    until(lambda: sync.cidaas.login(email_of(12_222), "large"), "the new user has it", 60)
-    until(lambda: sync.cidaas.login(email_of(12_221), "own"), "the old user is back at its own")
-    assert sync.worker.status()["rereads"]["done"] > done, "it was set aside and read again"
-    sync.sentence(12_222, "in sync")
-    assert sync.worker.count("set_aside") == 0

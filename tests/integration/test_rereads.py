@@ -1,4 +1,4 @@
-"""Records that cannot be read: their users are read again, the partition goes on, and nothing is forgotten (M7)."""
+"""What did not travel with its record is read again from the source (M4), and so are users of unreadable ones (M7)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from aiokafka import AIOKafkaProducer
 
 from demo.stack.kafka import run_async
+from tests.integration.legacy import email_of
 from tests.integration.waiting import until
 
 if TYPE_CHECKING:
@@ -26,6 +27,39 @@ def produce(sync: Pipeline, key: bytes | None, value: bytes | None, partition: i
         return meta.partition, meta.offset
 
     return run_async(send())
+
+
+def test_a_large_credential_that_moves_is_read_again_by_itself(toasted: Pipeline) -> None:
+    sync = toasted
+    sync.legacy.sign_up(17_221, 17_222, word="own")
+    credential = sync.legacy.add_large_password(17_221, "large")
+    until(lambda: sync.cidaas.login(email_of(17_221), "large"), "the large row's password")
+    done = sync.worker.status()["rereads"]["done"]
+    sync.legacy.run("UPDATE credentials SET user_id = 17222, updated_at = clock_timestamp() WHERE id = %s", credential)
+    until(lambda: sync.cidaas.login(email_of(17_222), "large"), "the new user has it", 60)
+    until(lambda: sync.cidaas.login(email_of(17_221), "own"), "the old user is back at its own")
+    assert sync.worker.status()["rereads"]["done"] > done, "it was set aside and read again"
+    sync.sentence(17_222, "in sync")
+    assert sync.worker.count("set_aside") == 0
+
+
+def test_changes_after_a_reread_keep_their_columns(sync: Pipeline) -> None:
+    """The snapshot refreshes Debezium's picture of the table, while the stream still has the published columns."""
+    sync.legacy.sign_up(17_301, 17_302)
+    for user in (17_301, 17_302):
+        sync.cidaas.await_user(user)  # the stream has announced the table
+    done = sync.worker.status()["rereads"]["done"]
+    produce(sync, b"17301", b"not json")
+    until(lambda: sync.worker.status()["rereads"]["done"] > done, "read again", 60)
+    sync.sentence(17_301, "in sync")
+    sync.legacy.run("UPDATE users SET given_name = 'Ada', family_name = 'Ende', city = 'Ulm' WHERE id = 17302")
+    sync.legacy.sign_up(17_303, given_name="Neu", family_name="Hinterher")
+    for user, names in ((17_302, ("Ada", "Ende")), (17_303, ("Neu", "Hinterher"))):
+        wanted = until(lambda user=user: len(sync.cidaas.states(user)) > (user == 17_302), "it arrived")
+        assert wanted
+        entity = sync.cidaas.entity(user) or {}
+        assert (entity["given_name"], entity["family_name"]) == names
+        assert not entity["username"]
 
 
 def test_users_of_unreadable_records_are_read_again_by_themselves(sync: Pipeline) -> None:
