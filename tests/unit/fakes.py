@@ -13,6 +13,7 @@ import orjson
 
 from streams.cidaas.answers import Outcome, OutcomeKind
 from streams.cidaas.client import DeleteOutcome
+from streams.cidaas.errors import CidaasError
 from streams.rows import CREDENTIALS, USERS, RowChange
 from streams.settings import Settings, load
 from streams.state import Changelog, Partition, Store, Stored, TableKind
@@ -301,6 +302,8 @@ class Tenant:
     #: subs of the calls that are under way, to find out two of one user.
     under_way: list[str] = field(default_factory=list)
     overlaps: list[str] = field(default_factory=list)
+    #: seconds after which a request takes effect whose caller was cancelled or heard nothing (C4, C5); None: never.
+    late: float | None = None
 
     def __post_init__(self) -> None:
         self.going.set()
@@ -318,10 +321,19 @@ class Tenant:
     async def bulk(self, entities: list[dict[str, Any]]) -> list[Outcome]:
         subs = tuple(entity["sub"] for entity in entities)
         self.calls.append(("bulk", subs))
-        await self._pass(subs)
-        if self.fault is not None and (outcomes := self.fault(entities)) is not None:
-            return outcomes
+        try:
+            await self._pass(subs)
+            if self.fault is not None and (outcomes := self.fault(entities)) is not None:
+                return outcomes
+        except (asyncio.CancelledError, CidaasError) as error:
+            self._later(error, lambda: [self.store(entity) for entity in entities])
+            raise
         return [self.store(entity) for entity in entities]
+
+    def _later(self, error: BaseException, effect: Callable[[], object]) -> None:
+        unclear = not isinstance(error, CidaasError) or error.policy.settle
+        if self.late is not None and unclear:
+            asyncio.get_running_loop().call_later(self.late, effect)
 
     def store(self, entity: dict[str, Any]) -> Outcome:
         """Store one user, unless another one has the address."""
@@ -334,9 +346,13 @@ class Tenant:
 
     async def delete(self, sub: str, kind: str) -> DeleteOutcome:
         self.calls.append(("delete", (sub,)))
-        await self._pass([sub])
-        if self.delete_fault is not None and (outcome := self.delete_fault(sub)) is not None:
-            return outcome
+        try:
+            await self._pass([sub])
+            if self.delete_fault is not None and (outcome := self.delete_fault(sub)) is not None:
+                return outcome
+        except (asyncio.CancelledError, CidaasError) as error:
+            self._later(error, lambda: self.users.pop(sub, None))
+            raise
         self.users.pop(sub, None)
         return DeleteOutcome.GONE
 

@@ -223,9 +223,7 @@ def test_a_restart_forgets_no_decision(tmp_path: Path) -> None:
         await world.remove(*range(1, 5))
         await world.in_sync(*range(1, 5), seconds=20.0)
         await world.stop()
-        second = await World.start(world.path, world.clock, settings=BRAKED, broker=world.broker)
-        second.tenant.users = world.tenant.users
-        second.pipeline.control.state = world.pipeline.control.state
+        second = await World.start(world.path, world.clock, settings=BRAKED, former=world)
         second.go()
         await second.remove(*range(5, 9))
         await second.until(lambda: second.partition.counts[Situation.PARKED] == 4, "parked", 60.0)

@@ -328,7 +328,7 @@ def test_a_worker_that_leaves_within_the_settling_time_leaves_no_settled_record(
         await asyncio.sleep(1)
         await world.delivery.drain(4.0)
         await world.partition.settle()
-        second = await World.start(world.path / "second", world.clock, broker=world.broker)
+        second = await World.start(world.path / "second", world.clock, former=world)
         facts = second.partition.take_over_facts
         assert facts is not None and not facts.settled
         await second.stop()
@@ -552,7 +552,8 @@ def test_a_closing_partition_sends_nothing_and_its_next_owner_everything(tmp_pat
         await world.delivery.drain(0.5)
         await asyncio.sleep(5)
         assert world.tenant.count("bulk") == 1
-        second = await World.start(world.path / "second", world.clock, broker=world.broker)
+        second = await World.start(world.path / "second", world.clock, former=world)
+        second.tenant.going.set()
         second.go()
         await second.in_sync(1, 2)
         assert second.clock.now > SETTLE
@@ -586,8 +587,9 @@ def test_a_new_mapping_that_changes_nothing_costs_no_call(tmp_path: Path) -> Non
         await world.sign_up(1, 2)
         await world.in_sync(1, 2)
         await world.partition.settle()
-        second = await World.start(world.path / "b", world.clock, broker=world.broker, mapping="00112233445566aa")
+        second = await World.start(world.path / "b", world.clock, former=world, mapping="00112233445566aa")
         assert second.where(1) is Situation.PENDING
+        second.tenant.calls.clear()
         second.go()
         await second.in_sync(1, 2)
         assert second.tenant.calls == []
@@ -608,7 +610,8 @@ def test_a_new_mapping_that_changes_the_user_is_sent_and_in_doubt_before(tmp_pat
         changed = replace(
             SETTINGS, mapping=replace(SETTINGS.mapping, fields=(*SETTINGS.mapping.fields, rule), id="00112233445566aa")
         )
-        second = await World.start(world.path / "b", world.clock, broker=world.broker, settings=changed)
+        second = await World.start(world.path / "b", world.clock, former=world, settings=changed)
+        second.tenant.calls.clear()
         second.tenant.going.clear()
         second.go()
         await second.until(lambda: second.tenant.count("bulk") == 1, "the call")

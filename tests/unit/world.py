@@ -39,11 +39,14 @@ IDENTITY = SETTINGS.topics.identity
 class World:
     """The worker and what surrounds it; made by `World.start`."""
 
-    def __init__(self, path: Path | None, clock: Clock, settings: Settings, broker: Broker | None) -> None:
+    def __init__(self, path: Path | None, clock: Clock, settings: Settings, former: World | None) -> None:
         self.path, self.clock, self.settings = path, clock, settings
-        self.broker = broker or Broker(clock)
-        self.tenant = Tenant()
+        self.broker = former.broker if former else Broker(clock)
+        self.tenant = former.tenant if former else Tenant()
         self.pipeline = Pipeline(settings)
+        if former is not None:
+            self.pipeline.control.state = former.pipeline.control.state
+            self.pipeline.legacy = former.pipeline.legacy
         with patch("streams.delivery.Cidaas", lambda *_, **__: self.tenant):
             self.delivery = Delivery(self.pipeline)  # type: ignore[arg-type]
         self.delivery.calls.pace._clock = clock.monotonic
@@ -60,13 +63,13 @@ class World:
         clock: Clock,
         *,
         settings: Settings = SETTINGS,
-        broker: Broker | None = None,
+        former: World | None = None,
         mapping: str | None = None,
     ) -> World:
-        """A worker that owns the partition; its agents do not run yet."""
-        self = cls(path, clock, settings, broker)
+        """A worker that owns the partition, after `former` if there was one; its agents do not run yet."""
+        self = cls(path, clock, settings, former)
         mapping = mapping or settings.mapping.id
-        if broker is None:
+        if former is None:
             self.partition = await owned_partition(self.broker, path, mapping=mapping)
         else:
             self.partition = partition = new_partition(self.broker, path, mapping=mapping)
