@@ -80,20 +80,24 @@ class Brake:
 
     def __init__(self, limits: Limits, pipeline: Pipeline) -> None:
         self._limits, self._pipeline = limits, pipeline
-        self._published: dict[int, tuple[int, int]] = {}
+        #: partition -> up to which decision a figure is on its way.
+        self._under_way: dict[int, int] = {}
 
     async def publish(self, partition: Partition) -> None:
         """Put the partition's figure into the control topic when it has decisions that are not there yet."""
-        known = partition.known - partition.gone
-        figure = (partition.decisions.upto, known)
-        if self._published.get(partition.number, (-1, 0))[0] == figure[0]:
+        # Judged by what stands there, not by what was sent: a cancelled put, or a former owner that thawed, must not
+        # leave an older figure for which every delete would wait for ever.
+        name, number, upto = f"{FIGURE}{partition.number}", partition.number, partition.decisions.upto
+        figure = self._pipeline.control.state.get(name, {"upto": -1})
+        if max(figure["upto"], self._under_way.get(number, -1)) >= upto:
             return
-        self._published[partition.number] = figure
-        await self._pipeline.control.put(f"{FIGURE}{partition.number}", {**partition.decisions.body(), "known": known})
-
-    def forget(self) -> None:
-        """Publish anew after a rebalance."""
-        self._published.clear()
+        self._under_way[number] = upto
+        try:
+            known = partition.known - partition.gone
+            await self._pipeline.control.put(name, {**partition.decisions.body(), "known": known})
+        finally:
+            if self._under_way.get(number) == upto:
+                del self._under_way[number]
 
     def total(self) -> tuple[int, int]:
         """Decisions in the window over the whole pipeline, and the limit."""

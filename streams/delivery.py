@@ -161,16 +161,13 @@ class Delivery:
 
     async def answer_brake(self) -> None:
         """Put parked deletes back into the queue when a person has answered the brake."""
-        seen: object = None
         while True:
             await self.pipeline.control.wait_changed()
             state = self.pipeline.control.state.get(TRIPPED)
-            partitions = self.pipeline.partitions()
-            mark = (id(state), tuple(sorted(partition.ledger.owner for partition in partitions)))
-            if state is None or state.get("on") or mark == seen:
+            if state is None or state.get("on"):
                 continue
-            seen = mark
-            for partition in partitions:
+            # Each time, not once for each answer: a delete may be parked at the very moment of the answer.
+            for partition in self.pipeline.partitions():
                 await self._unpark(partition, allowed=bool(state.get("allow")))
 
     async def _unpark(self, partition: Partition, *, allowed: bool) -> None:
@@ -179,6 +176,8 @@ class Delivery:
         for start in range(0, len(keys), 500):
             some = keys[start : start + 500]
             items = []
+            if partition.closing:
+                return  # its next owner does it
             for key, (_, stored) in zip(some, partition.read(some), strict=True):
                 if stored is not None:
                     entry = decode(stored.value)
@@ -186,6 +185,8 @@ class Delivery:
                     entry.reason = "the delete brake was answered" if allowed else "a person rejected the delete"
                     items.append((key, entry.encode(partition.ledger.owner, partition.ledger.next_count())))
             await partition.ledger.put(items)
+            if partition.closed:
+                return
             for key, (snap, stored) in zip(some, partition.read(some), strict=True):
                 self.joined(partition, key, partition.situation(snap, stored), False)
 

@@ -1,0 +1,71 @@
+"""The brake at the moment of a person's answer, and with a figure that went back."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from clock import Clock, run
+from fakes import SETTINGS
+from world import World
+
+from streams.brake import FIGURE, TRIPPED, Verdict, answer
+from streams.ledger import Situation
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LIMITS = replace(SETTINGS.brake, floor=2, ceiling=500, share=0.0, window=600.0)
+BRAKED = replace(SETTINGS, brake=LIMITS, cidaas=replace(SETTINGS.cidaas, delete="scim"))
+
+
+@pytest.mark.parametrize("allow", [True, False])
+def test_a_delete_that_is_being_parked_when_the_answer_comes_hears_of_it(tmp_path: Path, allow: bool) -> None:
+    """Or it stays parked until the next start, although the command said that it leaves now."""
+    clock = Clock()
+
+    async def scenario() -> None:
+        world = await World.start(tmp_path, clock, settings=BRAKED)
+        control = world.pipeline.control
+        answers = asyncio.create_task(world.delivery.answer_brake())
+        world.go()
+        await world.sign_up(1, 2, 3)
+        await world.in_sync(1, 2, 3)
+        await world.remove(1, 2, 3)
+        await world.delivery.brake.publish(world.partition)
+        world.broker.confirming.clear()
+        await world.until(lambda: bool(control.state.get(TRIPPED, {}).get("on")), "the brake holds")
+        await asyncio.sleep(0.01)
+        await control.put(TRIPPED, answer(control.state, LIMITS, allow=allow, who="test"))
+        await asyncio.sleep(1)
+        world.broker.confirming.set()
+        await asyncio.sleep(10)
+        for _ in range(5):  # the real one wakes every second
+            control.changed.set()
+            await asyncio.sleep(5)
+        where = {world.where(number) for number in (1, 2, 3)}
+        assert where == {Situation.IN_SYNC if allow else Situation.REJECTED}
+        answers.cancel()
+        await world.stop()
+
+    run(scenario(), clock)
+
+
+def test_a_figure_that_went_back_is_published_again(tmp_path: Path) -> None:
+    """A thawed worker wrote its old one: every delete would wait for ever for a figure that is never sent."""
+    clock = Clock()
+
+    async def scenario() -> None:
+        world = await World.start(tmp_path, clock, settings=BRAKED)
+        control, brake = world.pipeline.control, world.delivery.brake
+        await world.sign_up(1)
+        await world.remove(1)
+        await brake.publish(world.partition)
+        upto = world.partition.decisions.upto
+        control.state[f"{FIGURE}0"] = {"buckets": [], "upto": upto - 1, "known": 0}
+        assert await brake.verdict(world.partition, upto) is Verdict.GO
+        await world.stop()
+
+    run(scenario(), clock)
