@@ -1,0 +1,232 @@
+"""README and docs say what is there: each command, option, make target, variable, topic, finding and rule."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+import faust.cli.faust  # noqa: F401  registers Faust's own commands, `worker` among them
+import pytest
+from faust.cli.base import cli
+
+from streams import commands
+from streams.cidaas.refusals import CURE
+from streams.commands.status import _WORDS
+from streams.settings import load
+from streams.source.topics import topic_table
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = {path.name: path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
+OPERATIONS = PAGES["operations.md"]
+TEXT = "\n".join(PAGES.values())
+SETTINGS = load(ROOT / "pipeline.toml", env={})
+FAUST = "faust -A streams.app "
+#: written by the lead from measurements
+PENDING = {"figures.md"}
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    found = re.compile(rf"^```{language}\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    return [(name, block) for name, text in PAGES.items() for block in found.findall(text)]
+
+
+def shell_lines() -> list[str]:
+    return [line.strip() for _, block in blocks("sh") for line in block.replace("\\\n", " ").splitlines()]
+
+
+def faust_calls() -> list[str]:
+    calls = [part.split(FAUST, 1)[1] for line in shell_lines() for part in [line] if FAUST in line]
+    return sorted({re.split(r" [|>#]", call)[0].strip() for call in calls})
+
+
+def own_commands() -> dict[str, click.Command]:
+    group = click.Group()
+    for module in commands.__dict__.values():
+        if inspect.ismodule(module) and hasattr(module, "commands"):
+            for command in module.commands(SETTINGS):
+                group.add_command(command)
+    found: dict[str, click.Command] = {}
+
+    def walk(path: str, command: click.Command) -> None:
+        if isinstance(command, click.Group):
+            for name, child in command.commands.items():
+                walk(f"{path} {name}".strip(), child)
+        else:
+            found[path] = command
+
+    walk("", group)
+    return found
+
+
+def resolve(words: list[str]) -> tuple[click.Command, list[str]]:
+    commands.register(SETTINGS)
+    command: click.Command = cli
+    while isinstance(command, click.Group):
+        child = command.commands.get(words[0]) if words else None
+        assert child is not None, f"there is no command {words[:1]} in {command.name}"
+        command, words = child, words[1:]
+    return command, words
+
+
+@pytest.mark.parametrize("call", faust_calls())
+def test_each_call_in_the_docs_is_one_that_the_commands_take(call: str) -> None:
+    command, arguments = resolve(shlex.split(call))
+    command.make_context(command.name, arguments)  # UsageError: no such option, or something is missing
+
+
+@pytest.mark.parametrize("path", sorted(own_commands()))
+def test_each_command_has_help_and_stands_in_the_docs(path: str) -> None:
+    command = own_commands()[path]
+    assert command.help and command.help.strip()
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and parameter.name != "help":
+            assert parameter.help, f"{path} {parameter.opts} has no help"
+    assert re.search(rf"(`|{re.escape(FAUST)}){re.escape(path)}\b", TEXT), f"{path} stands nowhere in README or docs"
+    assert (
+        any(call == path or call.startswith(f"{path} ") for call in faust_calls()) or f"`{path}`" in PAGES["README.md"]
+    )
+
+
+def test_each_make_target_in_the_docs_is_one_of_the_makefile() -> None:
+    targets = set(re.findall(r"^([\w.]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    said = {line.split()[1] for line in shell_lines() if line.startswith("make ")}
+    said |= set(re.findall(r"`make (\w+)", TEXT))
+    assert said >= {"demo", "test", "up", "down"}
+    assert said <= targets
+
+
+# -- variables --------------------------------------------------------------------------------------------------------
+
+_NAME = r"[A-Z][A-Z0-9_]+"
+
+
+def variables_of_the_code() -> set[str]:
+    prefixes = "LEGACY|CDC|KAFKA|CONNECT|CIDAAS|DELIVERY|APP|WEB|WORKER|PIPELINE|LOG"
+    streams = "\n".join(path.read_text() for path in (ROOT / "streams").rglob("*.py"))
+    found = set(re.findall(rf'"((?:{prefixes})_[A-Z0-9_]+)"', streams))
+    connectors = [path.read_text() for path in (ROOT / "connectors").glob("*.*") if path.is_file()]
+    found |= set(re.findall(rf"\$\{{env:({_NAME})}}", "\n".join([streams, *connectors])))
+    demo = "\n".join(path.read_text() for path in (ROOT / "demo").rglob("*.py"))
+    return found | set(re.findall(rf'environ\.get\("({_NAME})"', demo))
+
+
+def variables_of_the_docs() -> set[str]:
+    table = OPERATIONS.split("## Environment variables")[1].split("\n## ")[0]
+    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    return set(re.findall(rf"`({_NAME})`", " ".join(cells)))
+
+
+def test_the_table_of_variables_is_that_of_the_code() -> None:
+    assert variables_of_the_docs() == variables_of_the_code()
+
+
+def test_the_docs_set_and_read_known_variables_only() -> None:
+    used: set[str] = set()
+    for _, block in blocks("sh") + blocks("properties"):
+        used |= set(re.findall(rf"(?:^|\s)({_NAME})=", block)) | set(re.findall(rf"\$({_NAME})", block))
+    assert "LEGACY_DATABASE_URL" in used
+    assert used - {"PATH", "PWD", "UPDATE", "SET"} <= variables_of_the_docs()
+
+
+# -- what the code can say --------------------------------------------------------------------------------------------
+
+
+def test_each_finding_of_status_has_its_line() -> None:
+    guard = (ROOT / "streams/source/guard.py").read_text()
+    status = (ROOT / "streams/commands/status.py").read_text()
+    slugs = set(re.findall(r'Finding\(\s*"(\w+)"', guard)) | set(re.findall(r'\badd\(\s*"(\w+)"', status))
+    assert len(slugs) > 10
+    assert {slug for slug in slugs if f"`{slug}`" not in OPERATIONS} == set()
+
+
+def test_each_line_of_status_is_explained() -> None:
+    assert [words for words in _WORDS.values() if words not in OPERATIONS] == []
+
+
+def test_each_reason_of_a_refusal_has_its_cure() -> None:
+    source = "\n".join((ROOT / "streams" / name).read_text() for name in ("deletes.py", "upserts.py"))
+    reasons = {reason.value for reason in CURE} | set(re.findall(r'quarantined\(job, "(\w+)"', source))
+    assert {"delete_refused"} < reasons
+    assert {reason for reason in reasons if f"`{reason}`" not in OPERATIONS} == set()
+
+
+def test_each_metric_in_the_docs_is_one_of_the_worker() -> None:
+    views = (ROOT / "streams/views.py").read_text()
+    names = {name.removesuffix("_total") for name in re.findall(r"cidaas_sync_([a-z0-9_]+)", OPERATIONS)} - {"read"}
+    names = {name for name in names if name not in ("cidaas_sync",)}
+    assert "users" in names
+    assert {name for name in names if not re.search(rf'["_]{name}"', views)} == set()
+
+
+def test_the_table_of_topics_is_that_of_the_code() -> None:
+    table = OPERATIONS.split("\n## Topics\n")[1].split("\n## ")[0]
+    lines = {line.split("`")[1]: line for line in table.splitlines() if line.startswith("| `")}
+    assert list(lines) == [topic.name for topic in topic_table(SETTINGS)]
+    for topic in topic_table(SETTINGS):
+        cells = [cell.strip() for cell in lines[topic.name].split("|")[1:-1]]
+        assert cells[1] == str(topic.partitions)
+        assert cells[3] == ", ".join(f"`{key}={value}`" for key, value in topic.settings.items())
+
+
+def test_each_rule_that_the_code_cites_stands_in_the_design() -> None:
+    rules = set(re.findall(r"^\* \*\*([DMCO]\d)\.\*\*", PAGES["design.md"], re.MULTILINE))
+    code = "\n".join(path.read_text() for path in (ROOT / "streams").rglob("*.py"))
+    cited = set(re.findall(r"\b([DMCO]\d)\b", code))
+    assert {"D1", "O5"} <= cited <= rules
+
+
+# -- examples of the configuration ------------------------------------------------------------------------------------
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value)
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    both = dict(base)
+    for key, value in over.items():
+        both[key] = _merged(base[key], value) if isinstance(base.get(key), dict) and isinstance(value, dict) else value
+    return both
+
+
+@pytest.mark.parametrize("block", [block for _, block in blocks("toml")])
+def test_each_example_is_accepted(block: str, tmp_path: Path) -> None:
+    config = tomllib.loads(block)
+    if "pipeline" not in config:  # a part: laid over a whole one
+        whole = next(block for name, block in blocks("toml") if name == "mapping.md" and "[pipeline]" in block)
+        config = _merged(tomllib.loads(whole), config)
+        if "algorithm" in config["tables"]["users"].get("password", {}):
+            config["tables"]["users"]["password"].pop("algorithm_constant", None)
+    path = tmp_path / "pipeline.toml"
+    path.write_text("".join(f"{json.dumps(key)} = {_toml(value)}\n" for key, value in config.items()))
+    assert load(path, env={}).source.users.name == "public.accounts"
+
+
+def test_each_link_leads_somewhere() -> None:
+    for name, text in PAGES.items():
+        folder = ROOT if name == "README.md" else ROOT / "docs"
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+            assert (folder / target).exists() or Path(target).name in PENDING, f"{name} -> {target}"
+
+
+def test_each_anchor_is_a_heading() -> None:
+    headings = {
+        name: {
+            re.sub(r"[^\w -]", "", head).strip().lower().replace(" ", "-")
+            for head in re.findall(r"^#+ (.+)$", text, re.M)
+        }
+        for name, text in PAGES.items()
+    }
+    for name, text in PAGES.items():
+        for target, anchor in re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", text):
+            assert anchor in headings[Path(target).name if target else name], f"{name} -> {target}#{anchor}"
