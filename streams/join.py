@@ -118,7 +118,7 @@ class Join:
         epoch = partition.epoch_of(record.offset)
         if isinstance(change, RowChange) and change.moved_from is not None and change.lsn is not None:
             # M5: at every reading, whatever became of the row; the broker's order makes the removal right.
-            gone = Removal(CREDENTIALS, change.pk, epoch, change.lsn, None)
+            gone = Removal(CREDENTIALS, change.pk, epoch, change.lsn, None, change.after_commit)
             work.removals.append((change.moved_from.encode(), write_control(gone)))
         if isinstance(change, Resync):
             work.resync.append(key)
@@ -129,6 +129,8 @@ class Join:
         elif at <= snap.applied:
             return  # read already: a replay (M1)
         was_live = self._is_live(snap)
+        # C1: a new mapping may have made the row live, and the user may have been sent as such.
+        snap.seen_live = snap.seen_live or was_live
         result = self._merge(snap, change, at, epoch)
         if result is not Merge.NOTHING:
             if was_live and not self._is_live(snap):

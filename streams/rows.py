@@ -62,6 +62,8 @@ class Removal:
     epoch: int
     lsn: int | None
     applied: tuple[int, int] | None
+    #: of the move's transaction, as in a row change (C7).
+    after_commit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +111,12 @@ def key_text(key: bytes | None) -> str:
     if not key:
         raise UnreadableError("the record has no key")
     try:
-        return key.decode()
+        text = key.decode()
     except UnicodeDecodeError:
         raise UnreadableError("the record's key is not UTF-8 text") from None
+    if "\0" in text:  # PostgreSQL has no such text, and keys of our own in both tables begin with it
+        raise UnreadableError("the record's key has a zero byte")
+    return text
 
 
 class RowReader:
@@ -142,9 +147,12 @@ class RowReader:
             raise UnreadableError("the record is not JSON") from None
         if not isinstance(record, dict):
             raise UnreadableError("the record is not a JSON object")
-        if "__sync" in record:
-            return _control(record)
+        control = _control(record) if "__sync" in record else None
+        if isinstance(control, Epoch):
+            return control
         user_id = key_text(key)
+        if control is not None:
+            return control
         try:
             return self._row(user_id, record)
         except UnreadableError:
@@ -201,13 +209,14 @@ def _control(record: dict[str, Any]) -> Control:
             return Epoch(int(record["epoch"]), str(record["topic"]))
         if kind == "removal":
             applied = record.get("applied")
-            lsn = record.get("lsn")
+            lsn, after = record.get("lsn"), record.get("after_commit")
             return Removal(
                 table=str(record["table"]),
                 pk=str(record["pk"]),
                 epoch=int(record["epoch"]),
                 lsn=None if lsn is None else int(lsn),
                 applied=None if applied is None else (int(applied[0]), int(applied[1])),
+                after_commit=None if after is None else int(after),
             )
         if kind == "read_again":
             return ReadAgain(int(record["number"]))
@@ -232,6 +241,7 @@ def write_control(control: Control) -> bytes:
                 "epoch": control.epoch,
                 "lsn": control.lsn,
                 "applied": control.applied,
+                "after_commit": control.after_commit,
             }
         case ReadAgain():
             body = {"__sync": "read_again", "number": control.number}

@@ -216,7 +216,7 @@ class Merger:
                 return Merge.NOTHING
             result = _mark(snap, removal.pk, row, removal.epoch, removal.lsn or 0)
             if result is Merge.VERSION:
-                snap.lsn, snap.tx, snap.after_commit, snap.streamed = removal.lsn, None, None, True
+                snap.lsn, snap.tx, snap.after_commit, snap.streamed = removal.lsn, None, removal.after_commit, True
         return _stamp(snap, result, at)
 
     def read_again(self, snap: Snapshot, number: int, at: Position) -> Merge:
@@ -304,6 +304,8 @@ def _mark(snap: Snapshot, pk: str, row: Row | None, epoch: int, lsn: int) -> Mer
 def _delete_user(snap: Snapshot, epoch: int, lsn: int) -> Merge:
     """Delete the user's row and drop the credential rows it knows (M2)."""
     row = snap.user
+    if row is not None and row.values is None and (row.epoch, row.lsn) == (epoch, lsn):
+        return Merge.NOTHING  # repeated: the credentials that are there belong to a new sign-up
     snap.user = Row(epoch, lsn, None)
     for pk, credential in snap.credentials.items():
         if credential.values is not None:
@@ -314,7 +316,7 @@ def _delete_user(snap: Snapshot, epoch: int, lsn: int) -> Merge:
         # marked since then may be the user's new sign-up (M7).
         snap.aside = None
         return Merge.VERSION
-    return Merge.NOTHING if (row.epoch, row.lsn) == (epoch, lsn) else Merge.APPLIED
+    return Merge.APPLIED
 
 
 def _sweep(snap: Snapshot, removal: Removal) -> Merge:

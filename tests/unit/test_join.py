@@ -165,7 +165,7 @@ def test_a_removal_is_sent_at_every_reading_of_a_move(tmp_path: Path) -> None:
     async def scenario(reader: Reader) -> None:
         await reader.read(moved(100, 7, 1, 2), credential("d", 200, number=2))
         await reader.again(0)
-        removal = write_control(Removal(CREDENTIALS, "7", 1, 100, None))
+        removal = write_control(Removal(CREDENTIALS, "7", 1, 100, None, 99))
         assert reader.sent == [(b"1", removal)] * 2
 
     play(tmp_path, scenario)
