@@ -238,7 +238,7 @@ def test_only_what_is_new_is_read_again(tmp_path: Path) -> None:
     run(scenario())
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.tuples(st.sampled_from([b"a", b"b"]), st.integers(1, 6), st.integers(0, 4), st.booleans()),
@@ -268,7 +268,7 @@ def test_of_two_snapshots_of_a_user_the_highest_applied_wins(
     run(scenario())
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 6)), min_size=1, max_size=12), st.integers(0, 12))
 def test_of_two_ledger_entries_the_higher_owner_and_count_wins(
     tmp_path_factory: pytest.TempPathFactory, written: list[tuple[int, int]], cut: int

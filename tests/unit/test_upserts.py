@@ -15,7 +15,10 @@ from streams.cidaas.answers import Outcome, OutcomeKind
 from streams.cidaas.errors import CidaasError, Kind, failure
 from streams.cidaas.refusals import Reason
 from streams.jobs import Do
-from streams.ledger import Situation, State
+from streams.ledger import Entry, Situation, State
+from streams.pipeline import Pipeline
+from streams.snapshots import Snapshot
+from streams.state import TableKind, records
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -221,7 +224,7 @@ def test_a_permanent_refusal_is_quarantined_and_a_newer_version_leaves_it(tmp_pa
         world.go()
         await world.sign_up(1)
         await world.until(lambda: world.where(1) is Situation.QUARANTINED, "quarantine", 5.0)
-        await asyncio.sleep(3_600)
+        await asyncio.sleep(900)
         assert world.tenant.count("bulk") == 1
         world.tenant.fault = None
         await world.change(1, email="right@example.org")
@@ -636,5 +639,51 @@ def test_an_error_that_nobody_expects_ends_the_worker(tmp_path: Path) -> None:
         await asyncio.sleep(1)
         assert str(world.pipeline.crashed) == "a bug" and not isinstance(world.pipeline.crashed, CidaasError)
         world.pipeline.crashed = None
+
+    play(tmp_path, scenario)
+
+
+# -- a late writer (O3) ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [TableKind.SNAPSHOTS, TableKind.LEDGER])
+def test_what_a_thawed_worker_wrote_is_written_over_and_the_users_are_sent_again(
+    tmp_path: Path, kind: TableKind
+) -> None:
+    """O3: its old values stand last in the topic and would be all that is left after compaction; and it may have sent
+    what it wrote."""
+
+    async def scenario(first: World) -> None:
+        first.go()
+        await first.sign_up(1, 2)
+        await first.change(1, city="Ulm")
+        await first.in_sync(1, 2)
+        former = first.partition.snapshots.owner
+        world = await World.start(tmp_path / "owner", first.clock, former=first)
+        world.go()
+        log = world.partition.snapshots if kind is TableKind.SNAPSHOTS else world.partition.ledger
+        repairs: list[Any] = []
+        log.on_foreign = lambda keys: repairs.append(
+            asyncio.create_task(
+                Pipeline._append_again(world, world.partition, kind, sorted(keys))  # type: ignore[arg-type]
+            )
+        )
+        newest = world.partition.snapshots.store.get(b"1")
+        stale = Snapshot(applied=(1, 0), version=(1, 0)).encode(former)
+        if kind is TableKind.LEDGER:
+            stale = Entry(version=(1, 0), state=State.QUARANTINED).encode(former, 99)
+        world.broker.append(log.topic, 0, b"1", stale)
+        calls = len(world.calls(1))
+        await log.put([(records.MARK, records.pack(log.owner, {}))])
+        await world.until(lambda: len(world.calls(1)) > calls, "user 1 is sent again", 60.0)
+        assert [repair.exception() for repair in repairs] == [None]
+        await world.in_sync(1, 2)
+        world.broker.compact(log.topic, 0)
+        third = await World.start(tmp_path / "next", world.clock, former=world)
+        again = third.partition.snapshots.store.get(b"1")
+        assert third.where(1) is Situation.IN_SYNC
+        assert again is not None and newest is not None and again.value[8:] == newest.value[8:]
+        await third.stop()
+        await world.stop()
 
     play(tmp_path, scenario)
