@@ -151,7 +151,7 @@ class Join:
             case Removal():
                 return self._merger.removal(snap, change, at)
             case ReadAgain():
-                return self._merger.read_again(snap, change.number, at)
+                return self._merger.read_again(snap, change, at, epoch)
             case SetAside():
                 return self._merger.set_aside(snap, change.reason, at)
 

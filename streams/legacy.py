@@ -7,23 +7,81 @@ own, never "the user is gone".
 from __future__ import annotations
 
 import asyncio
+import base64
+import datetime
 import logging
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 from psycopg.rows import dict_row
+from psycopg.types.string import TextLoader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from streams.settings import Settings
+    from streams.settings import CredentialsTable, Settings, UsersTable
 
 log = logging.getLogger(__name__)
 
 
+#: Names the system and the database behind a connection.
+SYSTEM = sql.SQL(
+    "SELECT system_identifier::text || '/' || current_database() AS name FROM pg_control_system()"
+)
+
+
 class LegacyAwayError(RuntimeError):
     """The legacy database cannot be asked now; nothing follows from that."""
+
+
+class NoSuchIdError(RuntimeError):
+    """An id is not of the type of the table's key, so no row can have it."""
+
+
+def _literals(ids: Sequence[str]) -> sql.Composed:
+    """The ids as literals without a type, which PostgreSQL makes into the column's: an index can be used."""
+    return sql.SQL(", ").join(sql.Literal(one) for one in ids)
+
+
+def _plain(user_id: object) -> str:
+    """A key of type char(n) comes padded through the source; padding says nothing."""
+    return str(user_id).rstrip()
+
+
+def _select(table: UsersTable | CredentialsTable, column: str, ids: Sequence[str]) -> sql.Composed:
+    return sql.SQL("SELECT {columns} FROM {table} WHERE {column} IN ({ids})").format(
+        columns=sql.SQL(", ").join(sql.Identifier(name) for name in table.columns),
+        table=qualified(table.name),
+        column=sql.Identifier(column),
+        ids=_literals(ids),
+    )
+
+
+def _values(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: as_debezium(value) for name, value in row.items()}
+
+
+def as_debezium(value: Any) -> Any:
+    """Write a value as Debezium's JSON has it (`time.precision.mode` isostring, decimals as text, bytes base64).
+
+    A difference in writing would cost one needless call when the row changes next, nothing else.
+    """
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case datetime.datetime():
+            moment = value if value.tzinfo is None else value.astimezone(datetime.UTC)
+            text = moment.replace(tzinfo=None).isoformat()
+            return f"{text.rstrip('0') if '.' in text else text}Z"
+        case datetime.date():
+            return f"{value.isoformat()}Z"
+        case bytes() | memoryview():
+            return base64.b64encode(value).decode()
+        case list():
+            return [as_debezium(item) for item in value]
+    return str(value)
 
 
 def qualified(name: str) -> sql.Identifier:
@@ -31,10 +89,19 @@ def qualified(name: str) -> sql.Identifier:
     return sql.Identifier(*name.split("."))
 
 
-def _why(error: BaseException) -> str:
-    """The driver's own words in one line; it names host, role and database, never a password."""
+def _why(error: BaseException, url: str) -> str:
+    """The driver's own words in one line, without the password.
+
+    It quotes what it takes for something else: the part after an unencoded @ as the host, a bad % in full.
+    """
+    if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
+        return "LEGACY_DATABASE_URL is no address: percent-encode special characters of the password"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:300] if lines else type(error).__name__
+    text = lines[-1] if lines else type(error).__name__
+    for part in (urlsplit(url).password or "").split("@"):
+        if part:
+            text = text.replace(part, "***")
+    return text[:300]
 
 
 class Legacy:
@@ -44,6 +111,8 @@ class Legacy:
         self._settings, self._timeout = settings, timeout
         self._connection: psycopg.AsyncConnection[dict[str, Any]] | None = None
         self._lock = asyncio.Lock()
+        #: what SYSTEM has to say, "" for whatever it says: another database would say of everybody "not there".
+        self.expected = ""
 
     async def users(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Read the user rows (all mapped columns, as text) of these ids; an id that is absent is not there.
@@ -52,44 +121,115 @@ class Legacy:
             LegacyAwayError: unreachable, refused, or too slow.
         """
         users = self._settings.source.users
-        query = sql.SQL("SELECT {columns} FROM {table} WHERE {id}::text = ANY(%s)").format(
+        query = sql.SQL("SELECT {columns} FROM {table} WHERE {id} IN ({ids})").format(
             columns=sql.SQL(", ").join(
                 sql.SQL("{0}::text AS {0}").format(sql.Identifier(name)) for name in users.columns
             ),
             table=qualified(users.name),
             id=sql.Identifier(users.id),
+            ids=_literals(ids),
         )
-        rows = await self.query(query, (list(ids),))
-        return {row[users.id]: row for row in rows}
+        try:
+            found = {_plain(row[users.id]): row for row in await self.query(query)}
+        except NoSuchIdError:
+            return {}
+        return {user_id: found[_plain(user_id)] for user_id in ids if _plain(user_id) in found}
+
+    async def rows(self, ids: Sequence[str]) -> dict[str, tuple[dict[str, Any] | None, dict[str, dict[str, Any]]]]:
+        """Read all rows of these users as of one moment: (user row, credential rows by key), values as Debezium's.
+
+        Raises:
+            LegacyAwayError: unreachable, refused, too slow, or a standby, which may be behind what is known here.
+        """
+        source = self._settings.source
+        statements: list[sql.Composed | sql.SQL] = [
+            sql.SQL("SELECT pg_is_in_recovery() AS standby"),
+            _select(source.users, source.users.id, ids),
+        ]
+        if source.credentials is not None:
+            statements.append(_select(source.credentials, source.credentials.user_id, ids))
+        try:
+            answers = await self.queries(statements)
+        except NoSuchIdError:
+            raise LegacyAwayError("the legacy database does not take one of these ids for one of its own") from None
+        if answers[0][0]["standby"]:
+            raise LegacyAwayError("LEGACY_DATABASE_URL is a standby, which may be behind: name the primary")
+        users = {_plain(row[source.users.id]): _values(row) for row in answers[1]}
+        credentials: dict[str, dict[str, dict[str, Any]]] = {}
+        if source.credentials is not None:
+            for row in answers[2]:
+                owner, pk = _plain(row[source.credentials.user_id]), str(row[source.credentials.id])
+                credentials.setdefault(owner, {})[pk] = _values(row)
+        return {one: (users.get(_plain(one)), credentials.get(_plain(one), {})) for one in ids}
 
     async def query(self, query: sql.Composed | sql.SQL, params: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Run one reading statement.
 
         Raises:
             LegacyAwayError: unreachable, refused, or too slow.
+            NoSuchIdError: an id in it is not of the column's type.
+        """
+        return (await self.queries([query], params))[0]
+
+    async def queries(
+        self, statements: Sequence[sql.Composed | sql.SQL], params: Sequence[Any] = ()
+    ) -> list[list[dict[str, Any]]]:
+        """Run reading statements that all see the database as of one moment.
+
+        Raises:
+            LegacyAwayError: unreachable, refused, or too slow.
+            NoSuchIdError: an id in them is not of the column's type.
         """
         async with self._lock:
             try:
                 async with asyncio.timeout(self._timeout):
                     connection = await self._connected()
-                    cursor = await connection.execute(query, params)
-                    return await cursor.fetchall()
+                    async with connection.transaction():
+                        return [
+                            await (await connection.execute(statement, params or None)).fetchall()
+                            for statement in statements
+                        ]
+            except (errors.InvalidTextRepresentation, errors.NumericValueOutOfRange):
+                raise NoSuchIdError from None
             except (psycopg.Error, OSError, TimeoutError) as error:
                 await self.close()
-                raise LegacyAwayError(f"the legacy database does not answer: {_why(error)}") from None
+                (url,) = self._settings.require("LEGACY_DATABASE_URL")
+                raise LegacyAwayError(f"the legacy database does not answer: {_why(error, url)}") from None
 
     async def _connected(self) -> psycopg.AsyncConnection[dict[str, Any]]:
         if self._connection is None or self._connection.closed:
             (url,) = self._settings.require("LEGACY_DATABASE_URL")
-            self._connection = await psycopg.AsyncConnection.connect(
+            connection = await psycopg.AsyncConnection.connect(
                 url,
                 autocommit=True,
                 row_factory=dict_row,
                 connect_timeout=int(self._timeout),
                 application_name="cidaas-sync",
-                options="-c default_transaction_read_only=on -c statement_timeout=5000",
+                # With row_security off, a policy that would hide rows is an error and not an absence.
+                options="-c default_transaction_read_only=on -c statement_timeout=5000 -c row_security=off "
+                "-c default_transaction_isolation=repeatable\\ read -c TimeZone=UTC",
             )
+            for name in ("json", "jsonb"):  # as text, which is what Debezium makes of it
+                connection.adapters.register_loader(name, TextLoader)
+            try:
+                await self._recognized(connection)
+            except BaseException:
+                await connection.close()
+                raise
+            self._connection = connection
         return self._connection
+
+    async def _recognized(self, connection: psycopg.AsyncConnection[dict[str, Any]]) -> None:
+        """Raise for a connection to another database than the one that this pipeline reads (M8, O5)."""
+        if not self.expected:
+            return
+        found = await (await connection.execute(SYSTEM)).fetchone()
+        name = found["name"] if found is not None else ""
+        if name != self.expected:
+            raise LegacyAwayError(
+                f"LEGACY_DATABASE_URL leads to another database now ({name} instead of {self.expected}), and nothing "
+                "that it says is believed"
+            )
 
     async def close(self) -> None:
         """Close the connection."""

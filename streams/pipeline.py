@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka import TopicPartition
 from faust.types import TP
-from psycopg import sql
 
 from streams import kafka, ledger
 from streams.control import IDENTITY, Control
 from streams.delivery import Delivery
 from streams.identity import Identity, RefusedError, compare
 from streams.join import Join
-from streams.legacy import Legacy, LegacyAwayError
+from streams.legacy import SYSTEM, Legacy, LegacyAwayError
 from streams.offline import partition_of
 from streams.rereads import Rereads
 from streams.rows import SetAside, write_control
@@ -199,14 +198,12 @@ class Pipeline:
     async def _source(self) -> str:
         """Name the legacy system and database; "" while it does not answer."""
         try:
-            rows = await self.legacy.query(
-                sql.SQL("SELECT system_identifier::text AS system, current_database() AS name FROM pg_control_system()")
-            )
+            rows = await self.legacy.query(SYSTEM)
         except LegacyAwayError as error:
             log.warning("the source's identity is not checked: %s", error)
             self._source_away = str(error)
             return ""
-        return f"{rows[0]['system']}/{rows[0]['name']}"
+        return str(rows[0]["name"])
 
     async def _first_or_same(self) -> None:
         """Compare with the recorded identity, or find that nothing was ever there (O5)."""
@@ -235,6 +232,7 @@ class Pipeline:
         if self.app.folder.identity is not None:
             compare(self.identity, self.app.folder.identity, f"the data folder {self.app.folder.path}")
         self.app.folder.remember(self.identity)
+        self.legacy.expected = self.identity.source
         self.identified.set()
 
     async def _changelog_content(self) -> bool:

@@ -1,9 +1,9 @@
-"""Reads set-aside users again from the source, and clears their mark when that is proved (M7, design: The source side).
+"""Reads set-aside users again from the source, and puts what was read behind their other records (M4, M7).
 
-Only the owner of partition 0 does it, one signal at a time: a blocking snapshot with full SELECTs, because incremental
-ones race with streaming. Its rows come through the topic like all others. Then what the snapshots hold is compared with
-the tables; what is held but not there is looked at twice and removed through the topic, void if the user has been
-touched since. Only then the *read again* record follows, in the same partition, and so behind all of it.
+Only the owner of partition 0 does it. One record a user carries all its rows as of one moment; the join takes it only
+if nothing of the user was joined after the reading was asked for. So no older reading can overwrite a newer change, and
+every change that was on its way meanwhile comes behind it in the same partition. Why not by Debezium's own signals:
+docs/decisions.md.
 """
 
 from __future__ import annotations
@@ -11,36 +11,29 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import uuid
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import TYPE_CHECKING
 
 import httpx
-import orjson
-from psycopg import sql
 
 from streams import views
 from streams.ledger import Situation
-from streams.legacy import LegacyAwayError, qualified
-from streams.rows import CREDENTIALS, USERS, ReadAgain, Removal, write_control
+from streams.legacy import LegacyAwayError
+from streams.rows import ReadAgain, write_control
 from streams.snapshots import decode
 
 if TYPE_CHECKING:
     from streams.pipeline import Pipeline
-    from streams.settings import CredentialsTable, UsersTable
     from streams.state import Partition
 
 log = logging.getLogger(__name__)
 
 ASIDE = "aside/"
-#: Users of one signal (design), and users that one partition asks for at a time.
-_MOST = 1_000
-_PER_PARTITION = 100
+#: Users read at a time, users that one partition asks for, and ids of one question to another worker.
+_MOST, _PER_PARTITION, _ASKED = 500, 100, 100
 _EVERY = 1.0
-#: Seconds for one signal to complete, and before an unsuccessful one is repeated.
-_SIGNAL_DEADLINE, _RETRY = 60.0, 15.0
-
-#: What one worker holds of a user: whether the row is there, its credentials, and `applied`.
-Held = dict[str, Any]
+#: Seconds before a reading that failed, or that came to nothing, is repeated.
+_RETRY = 5.0
 
 
 class IncompleteError(RuntimeError):
@@ -56,13 +49,17 @@ class Rereads:
         self._not_before = 0.0
         #: user -> (number, when): served, but its owner has not taken it off its list yet.
         self._served: dict[str, tuple[int, float]] = {}
+        #: users of the next reading, and how often each was among those that failed: one whom the database does not
+        #: understand must not hold all others back.
+        self._most = _MOST
+        self._failures: Counter[str] = Counter()
         self.done = 0
         self.trouble = ""
 
     async def run(self) -> None:
         """Go on until cancelled; trouble is reported and tried again."""
         while True:
-            await asyncio.sleep(_EVERY)  # a poll: it watches four different things, none of which can call back
+            await asyncio.sleep(_EVERY)  # a poll: it watches different things, none of which can call back
             for partition in self._pipeline.partitions():
                 await self._publish(partition)
             if any(partition.number == 0 for partition in self._pipeline.partitions()):
@@ -73,6 +70,8 @@ class Rereads:
         self._published.clear()
 
     async def _publish(self, partition: Partition) -> None:
+        if partition.closing:
+            return
         keys = partition.standing(Situation.SET_ASIDE, _PER_PARTITION)
         wanted: dict[str, int] = {}
         for key, stored in zip(keys, partition.snapshots.store.get_many(keys) if keys else [], strict=True):
@@ -98,173 +97,52 @@ class Rereads:
         recent = time.monotonic() - _RETRY
         self._served = {user: seen for user, seen in self._served.items() if seen[1] > recent}
         waiting = {user: n for user, n in wanted.items() if self._served.get(user, (-1, 0.0))[0] != n}
-        users = dict(sorted(waiting.items())[:_MOST])
+        users = dict(sorted(waiting.items(), key=lambda item: (self._failures[item[0]], item))[: self._most])
         if not users:
             return
         try:
             await self._read_again(users)
         except (IncompleteError, LegacyAwayError) as error:
             self._not_before = time.monotonic() + _RETRY
+            self._most = max(1, len(users) // 2)
+            self._failures.update(users.keys())
             self.trouble = f"{len(wanted)} users cannot be read again yet: {error}"
             log.warning("%s", self.trouble)
         else:
             self.trouble = ""
+            self._most = min(_MOST, self._most * 2)
+            self._failures = Counter({user: n for user, n in self._failures.items() if user in waiting})
             self.done += len(users)
             self._served.update({user: (number, time.monotonic()) for user, number in users.items()})
             log.info("read again users=%d", len(users))
 
     async def _read_again(self, users: dict[str, int]) -> None:
         ids = list(users)
-        await self._signal(ids)
-        await self._heartbeats(2)  # the rows of the snapshot are in the topic
-        there = await self._there(ids)
-        held = await self._held(ids)
-        suspects = _missing(held, there)
-        if suspects:
-            await self._heartbeats(1)
-            again = await self._there(ids)
-            for user_id, table, pk in _missing(held, again):
-                if (user_id, table, pk) in suspects:
-                    await self._remove(user_id, table, pk, held[user_id]["applied"])
-        unseen = [user_id for user_id, rows in there.items() if not _covers(held.get(user_id), rows)]
-        if unseen:
-            raise IncompleteError(f"rows of {len(unseen)} users have not come through the topic")
+        known = await self._applied(ids)  # first: whatever is joined from now on makes the reading void
+        rows = await self._pipeline.legacy.rows(ids)
         for user_id, number in users.items():
-            await self._pipeline.send(user_id.encode(), write_control(ReadAgain(number)))
-
-    async def _remove(self, user_id: str, table: str, pk: str, applied: list[int]) -> None:
-        epoch = self._pipeline.source_epoch
-        removal = Removal(table, pk, epoch, None, (int(applied[0]), int(applied[1])))
-        await self._pipeline.send(user_id.encode(), write_control(removal))
-
-    # -- the signal --------------------------------------------------------------------------------------------------
-
-    async def _signal(self, ids: list[str]) -> None:
-        """Send a blocking snapshot signal and wait until every table has succeeded."""
-        pipeline, source = self._pipeline, self._pipeline.settings.source
-        tables: list[tuple[UsersTable | CredentialsTable, str]] = [(source.users, source.users.id)]
-        if source.credentials is not None:
-            tables.insert(0, (source.credentials, source.credentials.user_id))
-        body = {
-            "id": str(uuid.uuid4()),
-            "type": "execute-snapshot",
-            "data": {
-                "type": "blocking",
-                "data-collections": [table.name for table, _ in tables],
-                "additional-conditions": [
-                    {"data-collection": table.name, "filter": _select(table, column, ids)} for table, column in tables
-                ],
-            },
-        }
-        seen = len(pipeline.control.notifications)
-        await pipeline.producer.send_and_wait(
-            pipeline.settings.topics.signals, orjson.dumps(body), key=source.prefix.encode(), partition=0
-        )
-        await self._completed(seen, {table.name for table, _ in tables})
-
-    async def _completed(self, seen: int, tables: set[str]) -> None:
-        control = self._pipeline.control
-        deadline = time.monotonic() + _SIGNAL_DEADLINE
-        while time.monotonic() < deadline:
-            started = False
-            succeeded: set[str] = set()
-            for note in control.notifications[seen:]:
-                kind, extra = note.get("type"), note.get("additional_data") or {}
-                if kind == "STARTED":
-                    started = True
-                    succeeded = set()
-                elif kind == "TABLE_SCAN_COMPLETED" and extra.get("status") == "SUCCEEDED":
-                    succeeded.add(str(extra.get("scanned_collection")))
-                elif kind == "ABORTED":
-                    raise IncompleteError("the connector aborted the snapshot")
-                elif kind == "COMPLETED" and started:
-                    if succeeded >= tables:
-                        return
-                    raise IncompleteError("the connector could not read every table")
-            await control.wait_changed()
-        raise IncompleteError("the connector did not answer the signal in time; does it run?")
-
-    async def _heartbeats(self, count: int) -> None:
-        control = self._pipeline.control
-        deadline = time.monotonic() + _SIGNAL_DEADLINE
-        for _ in range(count):
-            last = control.heartbeat_at
-            while control.heartbeat_at == last:
-                if time.monotonic() > deadline:
-                    raise IncompleteError("the source's heartbeat stands still")
-                await control.wait_changed()
-
-    # -- what is there, what is held ---------------------------------------------------------------------------------
-
-    async def _there(self, ids: list[str]) -> dict[str, set[tuple[str, str]]]:
-        """The rows of these users in the legacy database now, as (table, key)."""
-        source = self._pipeline.settings.source
-        rows: dict[str, set[tuple[str, str]]] = {}
-        users = source.users
-        found = await self._pipeline.legacy.query(
-            sql.SQL("SELECT {id}::text AS id FROM {table} WHERE {id} IN ({ids})").format(
-                id=sql.Identifier(users.id), table=qualified(users.name), ids=_literals(ids)
+            user, credentials = rows[user_id]
+            await self._pipeline.send(
+                user_id.encode(), write_control(ReadAgain(number, known[user_id], user, credentials))
             )
-        )
-        for row in found:
-            rows.setdefault(row["id"], set()).add((USERS, row["id"]))
-        table = source.credentials
-        if table is not None:
-            found = await self._pipeline.legacy.query(
-                sql.SQL("SELECT {id}::text AS id, {user}::text AS owner FROM {table} WHERE {user} IN ({ids})").format(
-                    id=sql.Identifier(table.id),
-                    user=sql.Identifier(table.user_id),
-                    table=qualified(table.name),
-                    ids=_literals(ids),
-                )
-            )
-            for row in found:
-                rows.setdefault(row["owner"], set()).add((CREDENTIALS, row["id"]))
-        return rows
 
-    async def _held(self, ids: list[str]) -> dict[str, Held]:
-        """What the workers' snapshots hold of these users."""
+    async def _applied(self, ids: list[str]) -> dict[str, tuple[int, int]]:
+        """Up to which record each of these users is known, asked of the workers that own them."""
         pipeline = self._pipeline
-        held = views.held(pipeline, ids)
-        others = {views.owner(pipeline, user_id) for user_id in ids if user_id not in held} - {None}
+        known = views.applied(pipeline, ids)
+        elsewhere: dict[str | None, list[str]] = {}
+        for user_id in ids:
+            if user_id not in known:
+                elsewhere.setdefault(views.owner(pipeline, user_id), []).append(user_id)
         async with httpx.AsyncClient(timeout=10.0, trust_env=False) as client:
-            for url in others:
-                wanted = [user_id for user_id in ids if views.owner(pipeline, user_id) == url]
-                try:
-                    answer = await client.get(f"{url}/sync/held", params={"ids": ",".join(wanted)})
-                    held.update(answer.raise_for_status().json())
-                except (httpx.HTTPError, ValueError):
-                    raise IncompleteError(f"the worker at {url} does not answer") from None
-        if len(held) < len(ids):
+            for url, wanted in elsewhere.items():
+                for start in range(0, len(wanted), _ASKED):
+                    try:
+                        some = wanted[start : start + _ASKED]
+                        answer = await client.get(f"{url}/sync/applied", params={"id": some})
+                        known.update(answer.raise_for_status().json())
+                    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+                        raise IncompleteError(f"the worker at {url} does not answer") from None
+        if any(user_id not in known for user_id in ids):
             raise IncompleteError("partitions are changing hands")
-        return held
-
-
-def _missing(held: dict[str, Held], there: dict[str, set[tuple[str, str]]]) -> set[tuple[str, str, str]]:
-    """(user, table, key) of rows that are held but not there."""
-    return {
-        (user_id, table, pk)
-        for user_id, body in held.items()
-        for table, pk in map(tuple, body["rows"])
-        if (table, pk) not in there.get(user_id, set())
-    }
-
-
-def _covers(held: Held | None, rows: set[tuple[str, str]]) -> bool:
-    return held is not None and {tuple(row) for row in held["rows"]} >= rows
-
-
-def _literals(ids: list[str]) -> sql.Composed:
-    """The ids as literals without a type, which PostgreSQL makes into the column's: an index can be used."""
-    return sql.SQL(", ").join(sql.SQL("'{}'").format(sql.SQL(user_id.replace("'", "''"))) for user_id in ids)
-
-
-def _select(table: UsersTable | CredentialsTable, column: str, ids: list[str]) -> str:
-    """A full SELECT that names its columns: with column grants `*` fails (facts: debezium-3.7, section 1)."""
-    query = sql.SQL("SELECT {columns} FROM {table} WHERE {column} IN ({ids})").format(
-        columns=sql.SQL(", ").join(sql.Identifier(name) for name in table.columns),
-        table=qualified(table.name),
-        column=sql.Identifier(column),
-        ids=_literals(ids),
-    )
-    return query.as_string(None)
+        return {user_id: (int(known[user_id][0]), int(known[user_id][1])) for user_id in ids}

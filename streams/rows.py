@@ -68,9 +68,16 @@ class Removal:
 
 @dataclass(frozen=True, slots=True)
 class ReadAgain:
-    """The user has been read again from the source; clears the set-aside mark with this number or an older one."""
+    """All rows of a set-aside user, read again from the source; clears the mark with this number or an older one.
+
+    `user` is None when the row is not there; `credentials` are by their key. Void when the user has been touched
+    after `applied`, because then the reading may be older than what is known.
+    """
 
     number: int
+    applied: tuple[int, int]
+    user: dict[str, Any] | None
+    credentials: dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,12 +226,15 @@ def _control(record: dict[str, Any]) -> Control:
                 after_commit=None if after is None else int(after),
             )
         if kind == "read_again":
-            return ReadAgain(int(record["number"]))
+            applied, user, credentials = record["applied"], record["user"], record["credentials"]
+            if not isinstance(user, dict | None) or not all(isinstance(row, dict) for row in credentials.values()):
+                raise TypeError
+            return ReadAgain(int(record["number"]), (int(applied[0]), int(applied[1])), user, dict(credentials))
         if kind == "set_aside":
             return SetAside(str(record["reason"]))
         if kind == "resync":
             return Resync(str(record.get("who", "")))
-    except (KeyError, TypeError, ValueError, IndexError):
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
         raise UnreadableError(f"the control record {kind!r} lacks a field") from None
     raise UnreadableError("the control record is of an unknown kind")
 
@@ -244,7 +254,13 @@ def write_control(control: Control) -> bytes:
                 "after_commit": control.after_commit,
             }
         case ReadAgain():
-            body = {"__sync": "read_again", "number": control.number}
+            body = {
+                "__sync": "read_again",
+                "number": control.number,
+                "applied": control.applied,
+                "user": control.user,
+                "credentials": control.credentials,
+            }
         case SetAside():
             body = {"__sync": "set_aside", "reason": control.reason}
         case Resync():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from streams.rows import CREDENTIALS, UNAVAILABLE, USERS, Removal, RowChange
+from streams.rows import CREDENTIALS, UNAVAILABLE, USERS, ReadAgain, Removal, RowChange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -219,11 +219,30 @@ class Merger:
                 snap.lsn, snap.tx, snap.after_commit, snap.streamed = removal.lsn, None, removal.after_commit, True
         return _stamp(snap, result, at)
 
-    def read_again(self, snap: Snapshot, number: int, at: Position) -> Merge:
-        """Clear the set-aside mark when it is not newer than `number`; always a new version when it does."""
-        if snap.aside is None or snap.aside[0] > number:
+    def read_again(self, snap: Snapshot, again: ReadAgain, at: Position, epoch: int) -> Merge:
+        """Take all rows of a set-aside user from the source and clear its mark; always a new version (M7).
+
+        Void when a newer cause set it aside, or when the user was touched since the reading was asked for: it is
+        asked for once more then. LSNs stay (M1): a streamed change that is still on its way carries a newer state
+        or leads to one, and one that Connect repeats stays stale.
+        """
+        if snap.aside is None or snap.aside[0] > again.number or snap.applied > again.applied:
             return Merge.NOTHING
-        snap.aside = None
+        if again.user is not None:
+            row = snap.user
+            order = (row.epoch, row.lsn) if row is not None and row.epoch >= epoch else (epoch, 0)
+            snap.user = Row(*order, again.user)
+            snap.seen_live = snap.seen_live or self._live(again.user)
+        elif snap.user is not None and snap.user.values is not None:
+            _delete_user(snap, snap.user.epoch, snap.user.lsn + 1)
+        for pk, credential in snap.credentials.items():
+            if credential.values is not None and pk not in again.credentials:
+                snap.credentials[pk] = Row(credential.epoch, credential.lsn + 1, None)
+        for pk, values in again.credentials.items():
+            known = snap.credentials.get(pk)
+            order = (known.epoch, known.lsn) if known is not None and known.epoch >= epoch else (epoch, 0)
+            snap.credentials[pk] = Row(*order, values)
+        snap.aside, snap.streamed = None, False
         return _stamp(snap, Merge.VERSION, at)
 
     def set_aside(self, snap: Snapshot, reason: str, at: Position) -> Merge:

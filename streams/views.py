@@ -13,7 +13,6 @@ from streams import ledger, snapshots
 from streams.explain import sentence
 from streams.jobs import Do
 from streams.ledger import Situation
-from streams.rows import CREDENTIALS, USERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -135,23 +134,17 @@ def user(pipeline: Pipeline, user_id: str) -> dict[str, Any] | None:
     return body
 
 
-def held(pipeline: Pipeline, ids: Iterable[str]) -> dict[str, Any]:
-    """Which rows the snapshots of this worker hold of these users, and up to which record."""
-    found: dict[str, Any] = {}
+def applied(pipeline: Pipeline, ids: Iterable[str]) -> dict[str, list[int]]:
+    """Up to which record the snapshots of this worker know these users; users of other workers are left out."""
+    found: dict[str, list[int]] = {}
     for user_id in ids:
         key = user_id.encode()
         runner = pipeline.runners.get(pipeline.partition_of(key))
-        if runner is None or runner.partition is None or not runner.partition.owned.is_set():
+        partition = runner.partition if runner is not None else None
+        if partition is None or partition.closed or not partition.owned.is_set():
             continue
-        stored = runner.partition.snapshots.store.get(key)
-        if stored is None:
-            found[user_id] = {"applied": [0, 0], "rows": []}
-            continue
-        snap = snapshots.decode(stored.value)
-        rows = [[CREDENTIALS, pk] for pk, row in snap.credentials.items() if row.values is not None]
-        if snap.user is not None and snap.user.values is not None:
-            rows.append([USERS, user_id])
-        found[user_id] = {"applied": list(snap.applied), "rows": rows}
+        stored = partition.snapshots.store.get(key)
+        found[user_id] = list(snapshots.head(stored.value).applied) if stored is not None else [0, 0]
     return found
 
 

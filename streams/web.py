@@ -38,6 +38,6 @@ def register(app: App) -> None:
             return self.json({"owner": views.owner(pipeline, key)}, status=421)
         return self.json(found)
 
-    @app.page("/sync/held")
-    async def held(self: Any, request: Any) -> Any:
-        return self.json(views.held(pipeline, [part for part in request.query.get("ids", "").split(",") if part]))
+    @app.page("/sync/applied")
+    async def applied(self: Any, request: Any) -> Any:
+        return self.json(views.applied(pipeline, request.query.getall("id", [])))

@@ -313,7 +313,9 @@ def test_read_again_makes_the_user_pending_with_a_new_version(tmp_path: Path) ->
         await reader.read(user("c", 10), (b"1", write_control(SetAside("doubt"))))
         snap = reader.snap(b"1")
         assert snap.aside is not None
-        await reader.read((b"1", write_control(ReadAgain(snap.aside[0], snap.applied, snap.user.values if snap.user else None, {}))))
+        assert snap.user is not None
+        again = ReadAgain(snap.aside[0], snap.applied, snap.user.values, {})
+        await reader.read((b"1", write_control(again)))
         assert reader.where(b"1") is Situation.PENDING and reader.snap(b"1").version > snap.version
 
     play(tmp_path, scenario)

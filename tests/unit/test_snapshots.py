@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.mapping import status_of
-from streams.rows import CREDENTIALS, UNAVAILABLE, USERS, Removal, RowChange
+from streams.rows import CREDENTIALS, UNAVAILABLE, USERS, ReadAgain, Removal, RowChange
 from streams.snapshots import Flag, Merge, Merger, Snapshot, decode, head
 
 LIVE = user_row(1)
@@ -38,8 +38,8 @@ class User:
             return MERGER.change(self.snap, record, where, self.epoch)
         if isinstance(record, Removal):
             return MERGER.removal(self.snap, record, where)
-        if isinstance(record, int):
-            return MERGER.read_again(self.snap, record, where)
+        if isinstance(record, ReadAgain):
+            return MERGER.read_again(self.snap, record, where, self.epoch)
         return MERGER.set_aside(self.snap, record, where)
 
     @property
@@ -217,10 +217,30 @@ def test_only_a_read_again_of_the_newest_cause_clears_the_mark() -> None:
     it = user(users_change("c", 5, LIVE), "first cause", "second cause")
     assert it.snap.aside is not None
     second = it.snap.aside[0]
-    assert it.read(second - 1) is Merge.NOTHING and it.snap.aside is not None
-    version = it.snap.version
-    assert it.read(second) is Merge.VERSION
-    assert it.snap.aside is None and it.snap.version > version
+    applied, version = it.snap.applied, it.snap.version
+    assert it.read(ReadAgain(second - 1, applied, LIVE, {})) is Merge.NOTHING and it.snap.aside is not None
+    assert it.read(ReadAgain(second, applied, LIVE | {"city": "Bonn"}, {})) is Merge.VERSION
+    assert it.snap.aside is None and it.snap.version > version and (it.row or {})["city"] == "Bonn"
+
+
+def test_a_reading_that_may_be_older_than_what_was_joined_since_is_void() -> None:
+    """M7: it would put an old state over a newer change, for good."""
+    it = user(users_change("c", 5, LIVE), "a cause")
+    asked = it.snap.applied
+    it.read(users_change("u", 10, LIVE | {"city": "Ulm"}))
+    assert it.snap.aside is not None
+    assert it.read(ReadAgain(it.snap.aside[0], asked, LIVE, {})) is Merge.NOTHING
+    assert it.snap.aside is not None and (it.row or {})["city"] == "Ulm"
+
+
+def test_what_a_reading_does_not_find_is_gone_and_what_it_finds_is_there() -> None:
+    """M7: all rows of the user are taken as of one moment; a repeated older change brings none of them back (M2)."""
+    it = user(users_change("c", 5, LIVE), "a cause")
+    assert it.snap.aside is not None
+    it.read(ReadAgain(it.snap.aside[0], it.snap.applied, None, {}))
+    assert it.row is None and it.snap.flags & Flag.GONE
+    it.read(users_change("c", 5, LIVE))
+    assert it.row is None
 
 
 def test_a_later_good_record_does_not_clear_the_mark() -> None:
