@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from streams.kafka import SEND_DEADLINE
 from streams.rows import after_commit
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Control:
         consumer.seek(message, max(0, self._ends[message] - 1))
         self._task = asyncio.create_task(self._read(consumer), name="control")
         await self._caught_up.wait()
+        self._assert_read()
 
     async def stop(self) -> None:
         """Stop reading."""
@@ -77,10 +79,17 @@ class Control:
     async def put(self, key: str, body: dict[str, Any] | None) -> None:
         """Write one entry and wait until this worker has read it back."""
         value = None if body is None else orjson.dumps(body)
-        meta = await self._producer.send_and_wait(self._topics.control, value, key=key.encode(), partition=0)
+        async with asyncio.timeout(SEND_DEADLINE):  # D4; the idempotent producer itself would try for ever
+            meta = await self._producer.send_and_wait(self._topics.control, value, key=key.encode(), partition=0)
         while self._position <= meta.offset:
+            self._assert_read()
             self.changed.clear()
             await self.changed.wait()
+
+    def _assert_read(self) -> None:
+        """Whoever waits for what is read must not wait for a reader that is gone."""
+        if self._failure is not None:
+            raise RuntimeError(f"the topic {self._topics.control} cannot be read: {self._failure}") from self._failure
 
     async def wait_changed(self) -> None:
         """Wait until something new was read, a second at most."""
@@ -90,6 +99,7 @@ class Control:
                 await self.changed.wait()
 
     _position = 0
+    _failure: Exception | None = None
 
     @property
     def identity(self) -> dict[str, Any] | None:
@@ -110,7 +120,11 @@ class Control:
                 fetched = await consumer.getmany(timeout_ms=1_000, max_records=5_000)
                 for tp, batch in fetched.items():
                     for record in batch:
-                        self._record(tp.topic, record)
+                        try:
+                            self._record(tp.topic, record)
+                        except (ValueError, TypeError, AttributeError, IndexError):
+                            # None of ours, and it will be there at every start.
+                            log.error("unreadable record topic=%s offset=%d", tp.topic, record.offset)
                     if tp.topic == self._topics.control:
                         self._position = batch[-1].offset + 1
                 await self._caught(consumer)
@@ -118,6 +132,9 @@ class Control:
             raise
         except Exception as error:
             log.exception("the control topic cannot be read")
+            self._failure = error
+            self._caught_up.set()
+            self.changed.set()
             if self.on_failure is not None:
                 self.on_failure(error)
         finally:

@@ -45,6 +45,8 @@ CALL_DEADLINE = 4.0
 _RESTORES = 4
 #: Batches that wait for a partition to be taken over; Faust holds the rest back.
 _QUEUE = 4
+#: Seconds for another worker's identity record to be read, which was written before its first changelog record.
+_FIRST_START = 5.0
 #: Seconds between the marks that let a late writer be found (O3: at least one an hour).
 _MARK_EVERY = 1_800.0
 
@@ -209,11 +211,13 @@ class Pipeline:
         """Compare with the recorded identity, or find that nothing was ever there (O5)."""
         recorded, folder = self.control.identity, self.app.folder
         if recorded is None:
-            if folder.identity is not None or await self._changelog_content():
+            if folder.identity is not None or await self._state_without_identity():
                 raise RefusedError(
                     f"there is state, but the topic {self.settings.topics.control} has no record of whose it is: "
                     "restore that topic, or start over with a new app_id and an empty APP_DATADIR."
                 )
+            recorded = self.control.identity  # another worker's first start may have been a moment earlier
+        if recorded is None:
             if self._source_away:
                 raise RefusedError(
                     f"the first start notes which legacy database this pipeline belongs to, but {self._source_away}. "
@@ -234,6 +238,18 @@ class Pipeline:
         self.app.folder.remember(self.identity)
         self.legacy.expected = self.identity.source
         self.identified.set()
+
+    async def _state_without_identity(self) -> bool:
+        """Whether somebody has written to the changelogs, who did not say before whose they are.
+
+        Another worker's first start may be at just this point: its record was written first, but is read later.
+        """
+        if not await self._changelog_content():
+            return False
+        deadline = time.monotonic() + _FIRST_START
+        while self.control.identity is None and time.monotonic() < deadline:
+            await self.control.wait_changed()
+        return self.control.identity is None
 
     async def _changelog_content(self) -> bool:
         topics = self.settings.topics
@@ -261,6 +277,11 @@ class Pipeline:
     def new_consumer(self) -> AIOKafkaConsumer:
         """Make a consumer outside the group."""
         return kafka.consumer(self.settings.kafka)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the worker ends because of an error."""
+        return self._failed
 
     async def crash(self, error: BaseException) -> None:
         """End the worker: restarting is safe, going on is not (D4, O3)."""

@@ -135,7 +135,7 @@ class App(faust.App):
 
     async def on_stop(self) -> None:
         """Give everything up within the deadlines before Faust leaves the group."""
-        watchdog = threading.Timer(_STOP_DEADLINE, _force_exit)
+        watchdog = threading.Timer(_STOP_DEADLINE, _force_exit, args=(self,))
         watchdog.daemon = True
         watchdog.start()
         await self.pipeline.stop()
@@ -162,10 +162,10 @@ class App(faust.App):
         return False
 
 
-def _force_exit() -> None:
+def _force_exit(app: App) -> None:
     sys.stderr.write("the stop took too long and was ended by force; nothing is lost by it\n")
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(int(app.crashed or app.pipeline.failed))  # D4: a crash whose stop hangs is a crash all the same
 
 
 def refuse(why: BaseException | str) -> None:

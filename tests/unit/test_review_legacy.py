@@ -1,0 +1,57 @@
+"""The second look: it neither misses a row that is there, nor believes another database, nor tells the password."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fakes import SETTINGS
+from psycopg import sql
+
+from streams.legacy import Legacy, LegacyAwayError
+from streams.settings import load
+
+
+def test_the_second_look_finds_a_padded_id() -> None:
+    """A char(n) comes padded through the source and unpadded as text: every live user would be found gone."""
+
+    async def query(*_: Any) -> list[dict[str, Any]]:
+        return [{"id": "ab", "status": "active"}]
+
+    legacy: Any = Legacy(SETTINGS)
+    legacy.query = query
+    found = asyncio.run(legacy.users(["ab   ", "cd"]))
+    assert found == {"ab   ": {"id": "ab", "status": "active"}}
+
+
+def test_another_database_is_not_believed() -> None:
+    """Behind an address that moved there may be an empty one: "not there", of everybody."""
+
+    async def execute(_: Any) -> Any:
+        async def fetchone() -> dict[str, str]:
+            return {"name": "222/legacy"}
+
+        return SimpleNamespace(fetchone=fetchone)
+
+    async def scenario() -> None:
+        legacy, connection = Legacy(SETTINGS), SimpleNamespace(execute=execute)
+        for legacy.expected in ("", "222/legacy"):
+            await legacy._recognized(connection)  # type: ignore[arg-type]
+        legacy.expected = "111/legacy"
+        with pytest.raises(LegacyAwayError, match="leads to another database"):
+            await legacy._recognized(connection)  # type: ignore[arg-type]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("password", ["canary%zzword", "canary word", "x@canary", "canary"])
+def test_no_error_tells_the_password(password: str) -> None:
+    """A password that is not percent-encoded is quoted by the driver as what it was taken for."""
+    url = f"postgresql://reader:{password}@127.0.0.1:1/legacy"
+    settings = load(Path(__file__).parents[2] / "pipeline.toml", {"LEGACY_DATABASE_URL": url})
+    with pytest.raises(LegacyAwayError) as error:
+        asyncio.run(Legacy(settings).query(sql.SQL("SELECT 1")))
+    assert "canary" not in str(error.value)

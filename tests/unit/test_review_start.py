@@ -1,0 +1,133 @@
+"""Start and end of a worker: nothing hangs silently, and a crash is a crash."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from aiokafka import TopicPartition
+from clock import run
+from fakes import SETTINGS
+
+from streams import service
+from streams.control import DELIVERY, IDENTITY, Control
+from streams.pipeline import Pipeline
+
+
+class Reader:
+    """A consumer of the control topic that answers what it is given, then raises or waits."""
+
+    def __init__(self, records: list[Any], error: Exception | None = None) -> None:
+        self._records, self._error, self._at = records, error, 0
+
+    def __getattr__(self, name: str) -> Any:
+        async def nothing(*_: Any) -> None:
+            return None
+
+        return (lambda *_: None) if name in ("assign", "seek") else nothing
+
+    async def end_offsets(self, tps: list[Any]) -> dict[Any, int]:
+        return {tp: len(self._records) if tp.topic == SETTINGS.topics.control else 0 for tp in tps}
+
+    async def position(self, tp: Any) -> int:
+        return self._at if tp.topic == SETTINGS.topics.control else 0
+
+    async def getmany(self, **_: Any) -> dict[Any, list[Any]]:
+        if self._error is not None:
+            raise self._error
+        await asyncio.sleep(0.1)
+        got, self._at = self._records[self._at :], len(self._records)
+        return {TopicPartition(SETTINGS.topics.control, 0): got} if got else {}
+
+
+def _control(reader: Reader) -> Control:
+    return Control(SETTINGS.topics, None, lambda: reader)
+
+
+def test_a_control_topic_that_cannot_be_read_ends_the_start() -> None:
+    """Worker and commands would wait for ever for a reader that is gone."""
+
+    async def scenario() -> None:
+        control = _control(Reader([None], OSError("no such broker")))
+        with pytest.raises(RuntimeError, match="cannot be read: no such broker"):
+            await control.start()
+
+    run(scenario())
+
+
+def test_a_foreign_record_in_the_control_topic_stops_nobody() -> None:
+    """It would be there at every start of every worker."""
+
+    async def scenario() -> None:
+        pairs = [(None, b"{}"), (b"x", b"{"), (b"\xff", b"{}"), (DELIVERY.encode(), b'{"paused": true}')]
+        records = [SimpleNamespace(key=key, value=value, offset=i) for i, (key, value) in enumerate(pairs)]
+        control = _control(Reader(records))
+        await control.start()
+        assert control.paused("running") == {"paused": True}
+        await control.stop()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(("crashed", "failed", "code"), [(False, False, 0), (True, False, 1), (False, True, 1)])
+def test_a_crash_whose_stop_hangs_does_not_end_as_success(crashed: bool, failed: bool, code: int) -> None:
+    """D4: exit code 0 is what a supervisor does not restart."""
+    app: Any = SimpleNamespace(crashed=crashed, pipeline=SimpleNamespace(failed=failed))
+    with patch("os._exit") as ended:
+        service._force_exit(app)
+    ended.assert_called_once_with(code)
+
+
+def test_two_first_starts_at_once_are_no_foreign_state() -> None:
+    """O5: the other worker's identity is in the topic, but has not been read here yet."""
+
+    async def scenario() -> None:
+        pipeline: Any = object.__new__(Pipeline)
+        pipeline.settings, pipeline._source_away = SETTINGS, ""
+        pipeline.app = SimpleNamespace(folder=SimpleNamespace(identity=None))
+        found: list[Any] = []
+        pipeline._same = found.append
+        pipeline.control = SimpleNamespace(identity=None, wait_changed=lambda: asyncio.sleep(1))
+
+        async def content() -> bool:
+            return True
+
+        pipeline._changelog_content = content
+        first = asyncio.create_task(pipeline._first_or_same())
+        await asyncio.sleep(2)
+        pipeline.control.identity = {"key": IDENTITY}
+        await first
+        assert found == [{"key": IDENTITY}]
+        pipeline.control.identity = None
+        with pytest.raises(RuntimeError, match="has no record of whose it is"):
+            await pipeline._first_or_same()
+
+    run(scenario())
+
+
+def test_an_identity_that_cannot_be_written_ends_the_worker() -> None:
+    """Or the first start waits for ever, and looks alive."""
+
+    async def scenario() -> None:
+        pipeline: Any = object.__new__(Pipeline)
+        pipeline.stopping, pipeline.identified, pipeline.runners = False, asyncio.Event(), {}
+        crashed: list[BaseException] = []
+
+        async def crash(error: BaseException) -> None:
+            crashed.append(error)
+
+        async def put(*_: Any) -> None:
+            raise OSError("not allowed")
+
+        pipeline.crash = crash
+        pipeline.identity = SimpleNamespace(body=dict)
+        pipeline.control = SimpleNamespace(identity=None, put=put)
+        with patch("streams.pipeline.Runner"):
+            await pipeline.assigned({0})
+        await asyncio.sleep(1)
+        assert [str(error) for error in crashed] == ["not allowed"]
+
+    run(scenario())
