@@ -32,6 +32,11 @@ FAILED = pytest.StashKey[bool]()
 _pipelines: list[Pipeline] = []
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Make our marker known."""
+    config.addinivalue_line("markers", "configured(section__key=value): the configuration of `sync` in this test")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order the files: first, the others, last."""
 
@@ -89,7 +94,8 @@ def main_pipeline(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Ite
 def sync(main_pipeline: Pipeline, request: pytest.FixtureRequest) -> Iterator[Pipeline]:
     """The main pipeline, its worker running; at the end of the test both sides are compared."""
     main_pipeline.cidaas.reset()
-    main_pipeline.ensure()
+    marker = request.node.get_closest_marker("configured")
+    main_pipeline.ensure(**(marker.kwargs if marker else {}))
     yield main_pipeline
     main_pipeline.cidaas.cure()
     assert main_pipeline.alive(), "the worker ended by itself"

@@ -101,9 +101,9 @@ class Pipeline:
         worker.await_ready()
         return worker
 
-    def ensure(self) -> Worker:
-        """One worker with the standard configuration, whatever the test before left."""
-        self.configure()
+    def ensure(self, **changes: str) -> Worker:
+        """One worker with this configuration, whatever the test before left; started again only if it must be."""
+        self.configure(**changes)
         alive = self.alive()
         if len(alive) == 1 and getattr(alive[0], "marks", None) == (self._config, {}):
             alive[0].await_ready()

@@ -190,7 +190,9 @@ def test_kafka_is_not_there(idle: Pipeline) -> None:
     said.refused(2, CLOSED, lines=4)
 
 
-def test_a_topic_with_other_settings(idle: Pipeline) -> None:
+def test_a_topic_with_other_settings(fresh: Callable[..., Pipeline]) -> None:
+    idle = fresh("spoilt-topic", cidaas=False)
+
     async def make() -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=idle.env["KAFKA_BOOTSTRAP_SERVERS"])
         await admin.start()
@@ -200,13 +202,15 @@ def test_a_topic_with_other_settings(idle: Pipeline) -> None:
             await admin.close()
 
     run_async(make())
-    refused(idle.launch(), "refused-control", "partitions is 2, expected 1")
+    log = refused(idle.launch(), "partitions is 2, expected 1", "spoilt-topic-control")
+    assert "delete the topic" in log, "the remedy is named"
 
 
 # -- cidaas ------------------------------------------------------------------------------------------------------------
 
 
-def test_cidaas_is_not_there_at_the_start(idle: Pipeline) -> None:
+def test_cidaas_is_not_there_at_the_start(fresh: Callable[..., Pipeline]) -> None:
+    idle = fresh("away-at-start", cidaas=False)
     worker = idle.start()
     until(lambda: worker.status()["trouble"], "the worker says what is wrong", 20)
     said = idle.command("status")

@@ -118,16 +118,17 @@ def _connector(url: str) -> str:
     return states.pop() if len(states) == 1 else ""
 
 
+BRAKE = pytest.mark.configured(brake__floor="20", brake__ceiling="20", brake__window="10.0")
+
+
 @pytest.fixture
 def braked(sync: Pipeline) -> Iterator[Pipeline]:
     """The main pipeline with a brake of 20 deletes in 10 seconds: what other tests deleted does not count."""
-    sync.stop()
-    sync.configure(brake__floor="20", brake__ceiling="20", brake__window="10.0")
-    sync.start()
     yield sync
     sync.command("deletes", "allow", "--yes")  # where the test has failed; else there is nothing to allow
 
 
+@BRAKE
 def test_the_brake_holds_a_mass_delete_until_a_person_allows_it(braked: Pipeline) -> None:
     sync, users = braked, list(range(13_601, 13_631))
     signed_up(sync, *users, 13_699)
@@ -158,6 +159,7 @@ def test_the_brake_holds_a_mass_delete_until_a_person_allows_it(braked: Pipeline
     until(lambda: sync.worker.count("parked") == 0, "none parked")
 
 
+@BRAKE
 def test_rejected_deletes_keep_the_users_until_a_newer_version(braked: Pipeline) -> None:
     sync, users = braked, list(range(13_701, 13_726))
     signed_up(sync, *users)

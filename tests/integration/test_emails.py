@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from tests.integration.pipeline import Pipeline
 
 
+TEMPORARY = '"tausch+{id}@example.org"'
+
+
 def swap(sync: Pipeline, *users: int) -> None:
     """Each user takes the next one's address, the last one the first one's, in one transaction."""
     with sync.legacy.transaction() as connection:
@@ -54,6 +57,17 @@ def test_a_chain_of_addresses_comes_right(sync: Pipeline) -> None:
         until(lambda user=user, before=before: has(sync, user, email_of(before)), f"{user} moved up", 60)
 
 
+def test_two_users_who_want_one_address_are_both_shown(sync: Pipeline) -> None:
+    """Only the case differs: two addresses for PostgreSQL, one for cidaas."""
+    sync.legacy.sign_up(14_301)
+    sync.cidaas.await_user(14_301)
+    sync.legacy.sign_up(14_302, email=email_of(14_301).upper())
+    sync.sentence(14_302, "cidaas refused it|set aside")
+    assert sync.cidaas.entity(14_302) is None
+    sync.legacy.run("UPDATE users SET email = 'frei.14301@example.org' WHERE id = 14301")
+    sync.cidaas.await_user(14_302)
+
+
 def test_a_swap_without_a_temporary_address_is_explained_and_cured_by_one(sync: Pipeline) -> None:
     pair = (14_101, 14_102)
     sync.legacy.sign_up(*pair)
@@ -65,21 +79,17 @@ def test_a_swap_without_a_temporary_address_is_explained_and_cured_by_one(sync: 
         assert "set delivery.temporary_email" in sentence
         assert has(sync, user, email_of(user)), "each stays as it was"
 
-    sync.stop()
-    sync.configure(delivery__temporary_email='"tausch+{id}@example.org"')
-    sync.start()
+    sync.ensure(delivery__temporary_email=TEMPORARY)
     for user in pair:
         sync.legacy.name(user, "Neu")  # a newer version leaves quarantine
     for user, other in (pair, pair[::-1]):
         until(lambda user=user, other=other: has(sync, user, email_of(other)), f"{user} has its new address", 60)
 
 
+@pytest.mark.configured(delivery__temporary_email=TEMPORARY)
 @pytest.mark.parametrize("size", [2, 3])
 def test_a_ring_is_broken_by_a_temporary_address(sync: Pipeline, size: int) -> None:
     ring = list(range(14_200 + 10 * size, 14_200 + 11 * size))
-    sync.stop()
-    sync.configure(delivery__temporary_email='"tausch+{id}@example.org"')
-    sync.start()
     sync.legacy.sign_up(*ring)
     for user in ring:
         sync.cidaas.await_user(user)
@@ -88,14 +98,3 @@ def test_a_ring_is_broken_by_a_temporary_address(sync: Pipeline, size: int) -> N
         wanted = email_of(ring[(number + 1) % size])
         until(lambda user=user, wanted=wanted: has(sync, user, wanted), f"{user} has its new address", 60)
         sync.sentence(user, "in sync")
-
-
-def test_two_users_who_want_one_address_are_both_shown(sync: Pipeline) -> None:
-    """Only the case differs: two addresses for PostgreSQL, one for cidaas."""
-    sync.legacy.sign_up(14_301)
-    sync.cidaas.await_user(14_301)
-    sync.legacy.sign_up(14_302, email=email_of(14_301).upper())
-    sync.sentence(14_302, "cidaas refused it|set aside")
-    assert sync.cidaas.entity(14_302) is None
-    sync.legacy.run("UPDATE users SET email = 'frei.14301@example.org' WHERE id = 14301")
-    sync.cidaas.await_user(14_302)
