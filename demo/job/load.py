@@ -79,6 +79,9 @@ async def watch(peers: Peers, stage: Stage, load: Load, rows: int, live: int) ->
 
 
 def _text(load: Load, live: int, refused: int, status: dict[str, Any] | None) -> str:
+    read = sum(status["rows"].values()) if status else 0
+    if read and not load.users:
+        return f"{read:,} rows read (credentials come first)"
     text = f"{load.users:,} of {live:,} users"
     if refused:
         text += f", {refused:,} set aside"

@@ -104,7 +104,7 @@ class Demo:
 
     async def _seed(self) -> None:
         users, number = self.marker.users, self.marker.seed
-        with self.screen.stage("legacy", "filled by an earlier run") as stage:
+        with self.screen.stage("legacy", "making users") as stage:
 
             def told(count: int) -> None:
                 self.machine.check()
@@ -122,8 +122,7 @@ class Demo:
                     if attempt == _SEEDINGS:
                         raise
                     await asyncio.sleep(2)  # it is being started again
-            if kinds is not None:
-                stage.result(_kinds(kinds))
+            stage.result("filled by an earlier run" if kinds is None else _kinds(kinds))
 
     async def _load(self, peers: Peers, loading: load.Load) -> None:
         with self.screen.stage("load", "waiting for the worker") as stage:

@@ -76,7 +76,7 @@ class Screen:
             yield stage
         else:
             columns = (
-                TextColumn(f"  {name:<{_NAME}}"), BarColumn(24), TextColumn("{task.fields[text]}"), TimeElapsedColumn(),
+                TextColumn(f"  {name:<{_NAME}}"), BarColumn(16), TextColumn("{task.fields[text]}"), TimeElapsedColumn(),
             )  # fmt: skip
             with Progress(*columns, console=self.console, transient=True, refresh_per_second=5) as progress:
                 stage = Stage(self, name, doing, progress)
