@@ -339,10 +339,10 @@ class Delivery:
         user = pack(partition, key)
         if partition.not_before(key, int(time.time() * 1000)) and key in partition.unconfirmed:
             return "a call of the worker before may still be on its way (C5)"
+        if self.calls.trouble:  # before the next line: a window that waits for its turn counts as flying, too
+            return f"cidaas does not take calls: {self.calls.trouble}"
         if any(user in queue.flying for queue in self.queues.values()):
             return "its call is on its way"
-        if self.calls.trouble:
-            return f"cidaas does not take calls: {self.calls.trouble}"
         return self._not_let_out(partition, key)
 
     def _not_let_out(self, partition: Partition, key: bytes) -> str:
