@@ -74,6 +74,7 @@ class Cidaas:
 
     def reset(self) -> None:
         """No faults, not away, counters at zero, whole entities in the history."""
+        self.await_back()
         self._http.delete("/_test/faults").raise_for_status()
         self._http.post("/_test/away", json={"seconds": 0}).raise_for_status()
         self._http.put("/_test/switches", json={"history": "full"}).raise_for_status()
@@ -86,6 +87,7 @@ class Cidaas:
 
     def cure(self) -> None:
         """Forget all faults; held calls go on."""
+        self.await_back()
         self._http.delete("/_test/faults").raise_for_status()
 
     def away(self, seconds: float, style: str) -> None:
@@ -98,6 +100,10 @@ class Cidaas:
             return self._http.get("/.well-known/openid-configuration").status_code == 200
         except httpx.HTTPError:
             return False
+
+    def await_back(self) -> None:
+        """Wait until somebody answers: being away by refused connections ends by itself only."""
+        until(lambda: self._http.get("/_test/faults").status_code == 200, "the stand-in answers", 45)
 
     def login(self, email: str, password: str) -> bool:
         """Would this user get in?"""
