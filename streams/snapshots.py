@@ -223,15 +223,13 @@ class Merger:
         """Take all rows of a set-aside user from the source and clear its mark; always a new version (M7).
 
         Void when a newer cause set it aside, or when the user was touched since the reading was asked for: it is
-        asked for once more then. LSNs stay (M1): a streamed change that is still on its way carries a newer state
-        or leads to one, and one that Connect repeats stays stale.
+        asked for once more then. LSNs stand just above those of the last changes (M1): a streamed change that is still
+        on its way carries a newer state or leads to one, and one that Connect repeats is stale, the last one too.
         """
         if snap.aside is None or snap.aside[0] > again.number or snap.applied > again.applied:
             return Merge.NOTHING
         if again.user is not None:
-            row = snap.user
-            order = (row.epoch, row.lsn) if row is not None and row.epoch >= epoch else (epoch, 0)
-            snap.user = Row(*order, again.user)
+            snap.user = Row(*_read_at(snap.user, epoch), again.user)
             snap.seen_live = snap.seen_live or self._live(again.user)
         elif snap.user is not None and snap.user.values is not None:
             _delete_user(snap, snap.user.epoch, snap.user.lsn + 1)
@@ -239,9 +237,7 @@ class Merger:
             if credential.values is not None and pk not in again.credentials:
                 snap.credentials[pk] = Row(credential.epoch, credential.lsn + 1, None)
         for pk, values in again.credentials.items():
-            known = snap.credentials.get(pk)
-            order = (known.epoch, known.lsn) if known is not None and known.epoch >= epoch else (epoch, 0)
-            snap.credentials[pk] = Row(*order, values)
+            snap.credentials[pk] = Row(*_read_at(snap.credentials.get(pk), epoch), values)
         snap.aside, snap.streamed = None, False
         return _stamp(snap, Merge.VERSION, at)
 
@@ -249,6 +245,10 @@ class Merger:
         """Set the user aside: nothing is sent until it was read again (M7)."""
         snap.aside = (at[1], reason)
         return _stamp(snap, Merge.VERSION, at)
+
+
+def _read_at(row: Row | None, epoch: int) -> tuple[int, int]:
+    return (row.epoch, row.lsn + 1) if row is not None and row.epoch >= epoch else (epoch, 0)
 
 
 def _stamp(snap: Snapshot, result: Merge, at: Position) -> Merge:

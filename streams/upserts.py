@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from streams.cidaas.errors import CidaasError, Halve, Kind
@@ -91,16 +92,17 @@ class Upserts:
     async def _send(self, jobs: list[Job], failures: int, since: int | None = None) -> None:
         """`failures` of these users together; `since` is the number of successes before the first of them."""
         delivery = self._delivery
-        if not jobs:
-            return
         since = delivery.calls.successes if since is None else since
-        entities = [self._entity(job) for job in jobs]
-        try:
-            outcomes = await delivery.call(jobs, Do.UPSERT, lambda: self._cidaas.bulk(entities))
-        except CidaasError as error:
-            await self._failed(jobs, error, failures, since)
-            return
-        await self._answered(jobs, outcomes)
+        while jobs:  # no recursion: an outage of hours would end in a RecursionError
+            entities = [self._entity(job) for job in jobs]
+            try:
+                outcomes = await delivery.call(jobs, Do.UPSERT, partial(self._cidaas.bulk, entities))
+            except CidaasError as error:
+                jobs = await self._failed(jobs, error, failures, since)
+                failures += 1
+            else:
+                await self._answered(jobs, outcomes)
+                return
 
     def _entity(self, job: Job) -> dict[str, object]:
         assert job.mapped is not None and job.mapped.entity is not None
@@ -110,16 +112,17 @@ class Upserts:
 
     # -- whole-call failures (C4, C6) ------------------------------------------------------------------------------
 
-    async def _failed(self, jobs: list[Job], error: CidaasError, failures: int, since: int) -> None:
+    async def _failed(self, jobs: list[Job], error: CidaasError, failures: int, since: int) -> list[Job]:
+        """Do what the table says; returns who goes again together."""
         delivery, policy = self._delivery, error.policy
         others = delivery.calls.successes > since
         halve = policy.halve is Halve.AT_ONCE or (policy.halve is Halve.SECOND_TIME and failures >= 1 and others)
         if halve and len(jobs) == 1:
             reason = "refused_call" if error.kind is not Kind.SERVER else "server_error"
             await self._write([(jobs[0], quarantined(jobs[0], reason, str(error)))])
-            return
+            return []
         if policy.settle:
-            jobs = await delivery.settle(jobs, Do.UPSERT)
+            jobs = self._distinct(await delivery.settle(jobs, Do.UPSERT))  # addresses may have changed meanwhile (C3)
         if halve:
             half = len(jobs) // 2
             log.info("call halved users=%d kind=%s", len(jobs), error.kind.value)
@@ -127,9 +130,10 @@ class Upserts:
             await self._send(jobs[:half], failures, since)
             await self._send(jobs[half:], failures, since)
         elif policy.halve is Halve.SECOND_TIME:
-            await self._send(jobs, failures + 1, since)
+            return jobs
         else:
             delivery.release(jobs)
+        return []
 
     # -- answers (C3) ----------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from clock import Clock, run
 from fakes import SETTINGS, credential_change, credential_row, new_partition, user_row, users_change
 from world import IDENTITY, World
 
-from streams.rows import CREDENTIALS, Removal, Resync, RowReader, UnreadableError, write_control
+from streams.rows import CREDENTIALS, ReadAgain, Removal, Resync, RowReader, UnreadableError, write_control
 from streams.snapshots import Merge, Merger, Snapshot
 
 if TYPE_CHECKING:
@@ -87,3 +87,19 @@ def test_a_key_is_text_of_postgresql() -> None:
     """No user id holds a zero byte: PostgreSQL refuses it."""
     with pytest.raises(UnreadableError, match="zero byte"):
         RowReader(SETTINGS.source).read(b"\x00deletes", write_control(Resync("me")))
+
+
+def test_the_last_change_repeated_after_a_reading_brings_nothing_old_back() -> None:
+    """M1: Connect repeats the change before the unreadable one; the row was read since, and is newer."""
+    merger, snap = Merger(frozenset(), lambda row: True), Snapshot()
+    merger.change(snap, users_change("c", 10, user_row(1, city="old")), (1, 1), 1)
+    merger.change(snap, credential_change("c", 11, credential_row(7, 1, secret="old")), (1, 2), 1)
+    merger.set_aside(snap, "unreadable", (1, 3))
+    again = ReadAgain(3, (1, 3), user_row(1, city="new"), {"7": credential_row(7, 1, secret="new")})
+    merger.read_again(snap, again, (1, 4), 1)
+    merger.change(snap, users_change("c", 10, user_row(1, city="old")), (1, 5), 1)
+    merger.change(snap, credential_change("c", 11, credential_row(7, 1, secret="old")), (1, 6), 1)
+    assert snap.user is not None and snap.user.values is not None and snap.user.values["city"] == "new"
+    assert [row["secret"] for row in snap.live_credentials()] == ["new"]
+    merger.change(snap, users_change("u", 12, user_row(1, city="newer")), (1, 7), 1)
+    assert snap.user.values["city"] == "newer"
