@@ -14,7 +14,7 @@ from typing import Any
 from streams import commands, web
 from streams.jobs import Do
 from streams.logs import LOGGING
-from streams.service import App, BatchSchema, broker_credentials, broker_url
+from streams.service import App, BatchSchema, broker_credentials, broker_url, web_port
 from streams.settings import ConfigError, load
 
 try:
@@ -56,7 +56,7 @@ app = App(
     stream_processing_timeout=900.0,
     web_bind=os.environ.get("WEB_BIND", "127.0.0.1"),
     web_host=os.environ.get("WEB_HOST", "127.0.0.1"),
-    web_port=int(os.environ.get("WEB_PORT", "6066")),
+    web_port=web_port(),
     web_tables_enabled=False,
     web_router_enabled=False,
     worker_redirect_stdouts=False,

@@ -176,6 +176,14 @@ def refuse(why: BaseException | str) -> None:
     os._exit(2)
 
 
+def web_port() -> int:
+    """The port of the worker's web side: WEB_PORT, 6066 by default."""
+    text = os.environ.get("WEB_PORT", "6066")
+    if not text.isdecimal() or not 0 < int(text) < 65_536:
+        refuse(f"WEB_PORT is {text!r}: set it to a port number, for instance 6066.")
+    return int(text)
+
+
 def broker_url(settings: Settings) -> list[URL]:
     """Faust's form of the bootstrap servers."""
     return [URL(f"kafka://{server.strip()}") for server in settings.kafka.bootstrap_servers.split(",")]

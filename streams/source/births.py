@@ -104,6 +104,6 @@ async def _write(settings: Settings, partitions: list[int], name: str) -> None:
 def _not_ours(topic: str, partition: int) -> str:
     return (
         f"topic {topic}, partition {partition}, does not begin with the birth record of this topic: its first records "
-        "were deleted, or somebody else made it. Stop everything, delete the topic, and run `source repair`, which "
-        "reads the legacy database again."
+        "were deleted, or somebody else made it. Stop everything and follow Repair in "
+        "docs/operations.md, which reads the legacy database again."
     )
