@@ -133,11 +133,17 @@ class Brake:
             return Verdict.PARK
         count, limit = self.total()
         if unanswered(state, self._limits) > limit:
-            await self._trip(count, limit, answered)
+            await self._trip(count, limit)
             return Verdict.PARK
         return Verdict.GO
 
-    async def _trip(self, count: int, limit: int, answered: dict[str, Any]) -> None:
-        why = f"{count} deletes within {self._limits.window / 60:.0f} minutes, more than {limit}"
+    async def _trip(self, count: int, limit: int) -> None:
+        await self.hold(f"{count} deletes within {self._limits.window / 60:.0f} minutes, more than {limit}")
+
+    async def hold(self, why: str) -> None:
+        """Park all deletes until a person answers."""
+        if self._is_on():
+            return
         log.error("delete brake: %s; all deletes are parked until a person allows or rejects them", why)
+        answered = self._pipeline.control.state.get(TRIPPED, {})
         await self._pipeline.control.put(TRIPPED, {**answered, "on": True, "why": why, "at": time.time()})

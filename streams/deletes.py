@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from streams.brake import Verdict
 from streams.cidaas.client import DeleteOutcome
 from streams.cidaas.errors import CidaasError, Halve
-from streams.jobs import Do, Job
+from streams.jobs import DELETED, Do, Job
 from streams.ledger import Entry, State
 from streams.legacy import LegacyAwayError
 from streams.mapping import status_of
@@ -56,6 +56,9 @@ class Deletes:
             await self._purged(job, float(marks.get("purged_first") or marks["purged_at"]))
             return
         verdict = await delivery.brake.verdict(partition, job.snap.version[1])
+        if verdict is Verdict.GO and _by_mapping_alone(job):
+            await delivery.brake.hold("a new mapping deletes users whose rows have not changed")
+            verdict = Verdict.PARK
         if verdict is Verdict.WAIT:
             self._wait(job, 0.25)
         elif verdict is Verdict.PARK:
@@ -169,6 +172,22 @@ class Deletes:
             await self._finish(job, replace(entry, extra={**_without_purge(entry).extra, "purged_first": since}))
         else:
             self._wait(job, min(60.0, max(1.0, age)))
+
+
+def _by_mapping_alone(job: Job) -> bool:
+    """Whether the row, there and unchanged since the last entry, means a delete only under the present mapping.
+
+    No record decided that, so the brake has counted nothing: one wrong word in pipeline.toml would delete everybody.
+    """
+    entry, snap = job.entry, job.snap
+    return (
+        job.mapped is not None
+        and entry is not None
+        and snap is not None
+        and entry.version == snap.version
+        and entry.mapping_id != job.partition.mapping_id
+        and entry.fingerprint != DELETED
+    )
 
 
 def _lives(job: Job) -> bool:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from streams.state import Partition, Stored
 
 
+#: What stands for the fingerprint in an entry of a delete.
+DELETED = "deleted"
+
+
 class Do(enum.Enum):
     """What is to be done with a user that was pending when it was queued."""
 
@@ -192,7 +196,7 @@ class Inspector:
         ):
             job.do, job.record = Do.RECORD, replace(entry, mapping_id=job.partition.mapping_id)
             return job
-        job.do, job.fingerprint = Do.DELETE, "deleted"
+        job.do, job.fingerprint = Do.DELETE, DELETED
         return job
 
     def _transaction_over(self, job: Job, snap: Snapshot) -> bool:

@@ -69,3 +69,33 @@ def test_a_figure_that_went_back_is_published_again(tmp_path: Path) -> None:
         await world.stop()
 
     run(scenario(), clock)
+
+
+@pytest.mark.parametrize("allow", [True, False])
+def test_a_mapping_that_deletes_unchanged_users_is_braked(tmp_path: Path, allow: bool) -> None:
+    """One wrong word in pipeline.toml: no record decided these deletes, so the brake had counted none of them."""
+    clock = Clock()
+    everybody = replace(BRAKED.mapping.status, deleted=frozenset({"active"}))
+    wrong = replace(BRAKED, mapping=replace(BRAKED.mapping, status=everybody))
+
+    async def scenario() -> None:
+        first = await World.start(tmp_path, clock, settings=BRAKED)
+        first.go()
+        await first.sign_up(1, 2)
+        await first.in_sync(1, 2)
+        await first.stop()
+        world = await World.start(tmp_path, clock, settings=wrong, former=first, mapping="00112233445566aa")
+        control = world.pipeline.control
+        answers = asyncio.create_task(world.delivery.answer_brake())
+        world.go()
+        parked = world.partition.counts
+        await world.until(lambda: parked[Situation.PARKED] == 2, "both are parked", 60)
+        assert world.tenant.count("delete") == 0
+        await control.put(TRIPPED, answer(control.state, LIMITS, allow=allow, who="test"))
+        where = Situation.IN_SYNC if allow else Situation.REJECTED
+        await world.until(lambda: {world.where(1), world.where(2)} == {where}, "the answer holds", 60)
+        assert world.tenant.count("delete") == (2 if allow else 0)
+        answers.cancel()
+        await world.stop()
+
+    run(scenario(), clock)
