@@ -31,6 +31,10 @@ class NotOursError(Exception):
     """The partition was given up before the call started; its next owner sends these users."""
 
 
+class ChangedError(Exception):
+    """What the call was decided on did not hold any more when its turn came; nothing was sent."""
+
+
 class Calls:
     """Starts calls and learns from how they end."""
 
@@ -47,11 +51,17 @@ class Calls:
         self.trouble = ""
 
     async def make(
-        self, partitions: Collection[Partition], lane: str, users: int, request: Callable[[], Awaitable[T]]
+        self,
+        partitions: Collection[Partition],
+        lane: str,
+        users: int,
+        request: Callable[[], Awaitable[T]],
+        holds: Callable[[], Awaitable[bool]],
     ) -> T:
-        """Wait for this call's turn, then make it.
+        """Wait for this call's turn, then make it if what it was decided on still `holds`: a turn may be hours away.
 
         Raises:
+            ChangedError: it does not hold; nothing was sent.
             CidaasError: it failed as a whole; what follows stands in the table of `cidaas/errors.py`.
             NotOursError: one of the partitions was given up before the call started.
         """
@@ -62,7 +72,9 @@ class Calls:
                 if any(partition.closing for partition in partitions):
                     raise NotOursError
                 await asyncio.sleep(_AGAIN)
-            if any(partition.closing for partition in partitions):
+            if not await holds():
+                raise ChangedError
+            if any(partition.closing for partition in partitions):  # last: nothing is awaited from here to the call
                 raise NotOursError
             answer = await self._call(partitions, request)
         self.successes += 1

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from streams.brake import Verdict
+from streams.calls import ChangedError
 from streams.cidaas.client import DeleteOutcome
 from streams.cidaas.errors import CidaasError, Halve
 from streams.jobs import DELETED, Do, Job
@@ -15,6 +16,7 @@ from streams.ledger import Entry, State
 from streams.legacy import LegacyAwayError
 from streams.mapping import status_of
 from streams.rows import SetAside, write_control
+from streams.snapshots import head
 from streams.verdicts import confirmed, quarantined
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ log = logging.getLogger(__name__)
 
 #: A row that is there although it was seen deleted must bring a newer version within this time (second look).
 _NEWER_WITHIN = 60.0
+#: Seconds for which a second look is good enough.
+_LOOK_IS_FRESH = 5.0
 #: C8: sent again after, given up and shown after, in seconds.
 _PURGE_AGAIN, _PURGE_LOST = 900.0, 3600.0
 
@@ -112,6 +116,7 @@ class Deletes:
         delivery = self._delivery
         sub = delivery.inspector.sub_of(job.key)
         purge = self._settings.cidaas.delete == "purge"
+        decided = time.monotonic()
         if purge:
             # C8: noted before the call, so that a new sign-up does not overtake a purge that nobody remembers.
             entry = self._held(job, State.IN_DOUBT, "the purge is on its way")
@@ -120,16 +125,47 @@ class Deletes:
             job.entry = entry
         try:
             outcome = await delivery.call(
-                [job], Do.DELETE, lambda: self._cidaas.delete(sub, self._settings.cidaas.delete)
+                [job],
+                Do.DELETE,
+                lambda: self._cidaas.delete(sub, self._settings.cidaas.delete),
+                lambda: self._still(job, decided),
             )
         except CidaasError as error:
             await self._failed(job, error)
+            return
+        except ChangedError:
+            if purge and job.entry is not None:
+                job.entry = _without_purge(job.entry)  # nothing was sent
+                await delivery.write([(job, job.entry)])
+            delivery.release([job])
             return
         if outcome is DeleteOutcome.GONE:
             await self._finish(job, self._gone(job, sub))
             delivery.upserts.freed(job)
         else:
             self._wait(job, 1.0)
+
+    async def _still(self, job: Job, decided: float) -> bool:
+        """Whether the delete may leave, now that its turn has come: it cannot be taken back.
+
+        Its version is still the newest, its row is still gone, nobody paused, and the brake lets it go.
+        """
+        delivery, stored = self._delivery, job.partition.snapshots.store.get(job.key)
+        assert job.snap is not None
+        if delivery.paused is not None:
+            return False
+        if time.monotonic() - decided > _LOOK_IS_FRESH and not await self._gone_there(job):
+            return False
+        if stored is None or head(stored.value).version != job.snap.version:
+            return False
+        return await delivery.brake.verdict(job.partition, job.snap.version[1]) is Verdict.GO
+
+    async def _gone_there(self, job: Job) -> bool:
+        try:
+            row = (await self._delivery.pipeline.legacy.users([job.id])).get(job.id)
+        except LegacyAwayError:
+            return False
+        return row is None or status_of(row, self._settings) != "live"
 
     @staticmethod
     def _gone(job: Job, sub: str) -> Entry:
@@ -156,7 +192,7 @@ class Deletes:
         sub = entry.sub or delivery.inspector.sub_of(job.key)
         try:
             there = await delivery.call([job], Do.DELETE, lambda: self._cidaas.exists(sub))
-        except CidaasError:
+        except (CidaasError, ChangedError):
             self._wait(job, 2.0)
             return
         age = time.time() - since

@@ -272,10 +272,19 @@ class Delivery:
         await self.write([(job, entry)])
         self._land(job.user)
 
-    async def call(self, jobs: Sequence[Job], do: Do, request: Callable[[], Awaitable[T]]) -> T:
-        """Make one call for these users."""
+    async def call(
+        self,
+        jobs: Sequence[Job],
+        do: Do,
+        request: Callable[[], Awaitable[T]],
+        holds: Callable[[], Awaitable[bool]] | None = None,
+    ) -> T:
+        """Make one call for these users, unless delivery was paused, or `holds` says no, when its turn comes."""
         partitions = {job.partition.number: job.partition for job in jobs}.values()
-        return await self.calls.make(partitions, do.value, len(jobs), request)
+        return await self.calls.make(partitions, do.value, len(jobs), request, holds or self._goes_on)
+
+    async def _goes_on(self) -> bool:
+        return self.paused is None
 
     async def settle(self, jobs: list[Job], do: Do) -> list[Job]:
         """Rest until no request of these users can be on its way (C4), then look at them again."""
@@ -374,6 +383,7 @@ class Delivery:
         """Forget what was queued, after a revoke; the next scan finds it again."""
         for queue in self.queues.values():
             queue.clear()
+        self.upserts.forget()
 
     async def stop(self) -> None:
         """Close the connections to cidaas."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from streams.calls import ChangedError
 from streams.cidaas.errors import CidaasError, Halve, Kind
 from streams.cidaas.refusals import CURE, Cure, Reason
 from streams.jobs import Do, Job
@@ -100,6 +101,9 @@ class Upserts:
             except CidaasError as error:
                 jobs = await self._failed(jobs, error, failures, since)
                 failures += 1
+            except ChangedError:
+                delivery.release(jobs)  # paused while it waited for its turn
+                return
             else:
                 await self._answered(jobs, outcomes)
                 return
@@ -158,6 +162,12 @@ class Upserts:
                 self.freed(job)
         self._delivery.count(results)
         self._delivery.release([job for job, _ in results])
+
+    def forget(self) -> None:
+        """Forget who waits for whose address, after a revoke: others may have freed it since."""
+        self.alone.clear()
+        self._waiting_for.clear()
+        self._conflicts.clear()
 
     # -- addresses that another user still holds ---------------------------------------------------------------------
 
