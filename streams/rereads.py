@@ -94,6 +94,10 @@ class Rereads:
             return
         if time.monotonic() < self._not_before:
             return
+        if not self._pipeline.source_is_live():
+            # What is still on its way would come behind the reading and put older states on top of it for a while.
+            self.trouble = f"{len(wanted)} users wait to be read again: the source's heartbeat stands still"
+            return
         recent = time.monotonic() - _RETRY
         self._served = {user: seen for user, seen in self._served.items() if seen[1] > recent}
         waiting = {user: n for user, n in wanted.items() if self._served.get(user, (-1, 0.0))[0] != n}
