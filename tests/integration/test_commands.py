@@ -75,7 +75,6 @@ def test_user_by_address_unknown_and_without_a_worker(sync: Pipeline) -> None:
     for name in ("situation", "sentence"):
         assert without[name] == with_worker[name]
     assert without["ledger"] == with_worker["ledger"]
-    assert sync.json("user", "4711004711", code=1)["snapshot"] is None
     sync.ensure()
 
 
