@@ -78,7 +78,7 @@ class Runner:
                 async with self._busy:
                     if partition.closing:
                         return  # not acknowledged: its next owner reads it again
-                    self._check(event.value)
+                    await self._check(event.value)
                     await self._pipeline.join.process(partition, event.value)
                     # At once, and not when the first delete is looked at: all figures of a mass delete must be known
                     # by the time one of its deletes may leave, 2 s after its record.
@@ -91,14 +91,14 @@ class Runner:
         except Exception as error:
             await self._pipeline.crash(error)
 
-    def _check(self, batch: Any) -> None:
+    async def _check(self, batch: Any) -> None:
         """Within a generation no record may be left out, from the committed offset on: a hole would be a lost change.
 
         Reading again what was read is harmless (M1), but not from before the committed offset: then the topic has lost
         records, and new ones have the offsets of those that are counted as read.
         """
         if self._next < 0:
-            self._first = self._next = self._pipeline.committed(self.number)
+            self._first = self._next = await self._pipeline.committed(self.number)
             assert self.partition is not None
             # The first record of each partition of the source is an epoch, and what it made is kept for ever.
             if self._first > 0 and self.partition.snapshots.store.get(records.EPOCHS) is None:
@@ -410,12 +410,15 @@ class Pipeline:
             return None
         following = partition.joined_offset + 1
         if partition.joined_offset < 0:  # nothing was read in this ownership yet: the committed offset tells
-            following = self.committed(partition.number)
+            following = self.app.consumer._committed_offset[tp] or 0
         return int(max(0, highwater - following))
 
-    def committed(self, number: int) -> int:
-        """The committed offset of a partition of the source."""
-        return int(self.app.consumer._committed_offset[TP(self.settings.topics.identity, number)] or 0)
+    async def committed(self, number: int) -> int:
+        """The committed offset of a partition of the source, asked of the broker.
+
+        Faust's own note of it is empty for a while when one rebalance follows another.
+        """
+        return int(await self.app.consumer.committed(TP(self.settings.topics.identity, number)))
 
     def behind(self, partition: Partition) -> bool:
         """Whether records of this partition may wait to be joined."""

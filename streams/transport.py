@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from aiokafka import TopicPartition
 from faust.transport.drivers import aiokafka as driver
 
 if TYPE_CHECKING:
@@ -58,6 +59,12 @@ class BatchConsumer(driver.Consumer):
         self._acked_index[tp].clear()
         self._gap[tp].clear()
         return int(last) + 1
+
+    async def committed(self, tp: TP) -> int:
+        """The offset that the group has committed for a partition, asked of the broker; 0 for none."""
+        thread = self._thread
+        partition = TopicPartition(tp.topic, tp.partition)
+        return int(await thread.call_thread(thread._ensure_consumer().committed, partition) or 0)
 
     def heartbeat(self) -> tuple[float, int]:
         """Boot-clock time of the last answered heartbeat, and the generation it was answered in (C5)."""

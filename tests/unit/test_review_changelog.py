@@ -124,7 +124,11 @@ def _runner(partition: Partition | None, committed: int) -> Any:
     runner: Any = object.__new__(Runner)
     runner.number, runner.partition = 0, partition
     runner._first = runner._next = -1
-    runner._pipeline = SimpleNamespace(committed=lambda _: committed)
+
+    async def offset(_: int) -> int:
+        return committed
+
+    runner._pipeline = SimpleNamespace(committed=offset)
     return runner
 
 
@@ -138,16 +142,16 @@ def test_the_first_batch_begins_where_the_source_is_committed(tmp_path: Path) ->
     async def scenario() -> None:
         partition = await owned_partition(Broker(Clock()), tmp_path)
         with pytest.raises(RuntimeError, match="goes on at 7 instead of 0"):
-            _runner(partition, 0)._check(_batch(7, 9))
+            await _runner(partition, 0)._check(_batch(7, 9))
         await partition.snapshots.put([(records.EPOCHS, records.pack(0, {"epochs": [(0, 1)], "topic": ""}))])
         runner = _runner(partition, 7)
-        runner._check(_batch(7, 9))
-        runner._check(_batch(10, 12))
-        runner._check(_batch(8, 12))  # read again: harmless
+        await runner._check(_batch(7, 9))
+        await runner._check(_batch(10, 12))
+        await runner._check(_batch(8, 12))  # read again: harmless
         with pytest.raises(RuntimeError, match="goes on at 14 instead of 13"):
-            runner._check(_batch(14, 15))
+            await runner._check(_batch(14, 15))
         with pytest.raises(RuntimeError, match="goes on at 0 instead of 7"):
-            _runner(partition, 7)._check(_batch(0, 3))  # the topic lost records, and gives their offsets out again
+            await _runner(partition, 7)._check(_batch(0, 3))  # the topic lost records, and gives their offsets out again
 
     run(scenario())
 
@@ -158,6 +162,6 @@ def test_an_emptied_snapshots_topic_is_found_out(tmp_path: Path) -> None:
     async def scenario() -> None:
         partition = await owned_partition(Broker(Clock()), tmp_path)
         with pytest.raises(TruncatedError, match="read up to 7"):
-            _runner(partition, 7)._check(_batch(7, 9))
+            await _runner(partition, 7)._check(_batch(7, 9))
 
     run(scenario())
