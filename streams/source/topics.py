@@ -5,6 +5,8 @@ Nothing creates a topic by itself: a topic with another number of partitions wou
 
 from __future__ import annotations
 
+import asyncio
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 HOUR, DAY = 3_600_000, 86_400_000  # milliseconds
 MB = 1024 * 1024
+SHOWN_WITHIN = 15.0  # seconds in which a broker shows a topic that was made
 
 
 class TopicError(Exception):
@@ -84,8 +87,8 @@ async def ensure(settings: Settings) -> list[str]:
         there = await _partitions(admin)
         table = topic_table(settings)
         made = [topic.name for topic in table if topic.name not in there and await _create(admin, settings, topic)]
-        # Those just made are as asked for, and their settings may not be readable yet.
-        if problems := await _differences(admin, tuple(topic for topic in table if topic.name not in made)):
+        there = await _shown(admin, {topic.name for topic in table})
+        if problems := await _differences(admin, there, tuple(topic for topic in table if topic.name not in made)):
             raise TopicError("\n".join(problems))
     except KafkaError as error:
         raise TopicError(
@@ -101,6 +104,19 @@ async def ensure(settings: Settings) -> list[str]:
 
 async def _partitions(admin: AIOKafkaAdminClient) -> dict[str, int]:
     return {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
+
+
+async def _shown(admin: AIOKafkaAdminClient, names: set[str]) -> dict[str, int]:
+    """Return the topics' partitions once the broker shows all of them: one just made takes a moment."""
+    deadline = time.monotonic() + SHOWN_WITHIN
+    while missing := names - (there := await _partitions(admin)).keys():
+        if time.monotonic() > deadline:
+            raise TopicError(
+                f"topic {min(missing)} was made, but Kafka does not show it after {SHOWN_WITHIN:.0f} s: check this "
+                "client's right to describe topics, and that all brokers run"
+            )
+        await asyncio.sleep(0.05)  # another client may have made it, so there is nothing to wait on
+    return there
 
 
 async def _create(admin: AIOKafkaAdminClient, settings: Settings, topic: Topic) -> bool:
@@ -120,9 +136,8 @@ async def _create(admin: AIOKafkaAdminClient, settings: Settings, topic: Topic) 
     return True
 
 
-async def _differences(admin: AIOKafkaAdminClient, table: tuple[Topic, ...]) -> list[str]:
+async def _differences(admin: AIOKafkaAdminClient, there: dict[str, int], table: tuple[Topic, ...]) -> list[str]:
     """Return one line for each setting of an existing topic that is not as it has to be."""
-    there = await _partitions(admin)
     found = await _settings(admin, table)
     problems = []
     for topic in table:
