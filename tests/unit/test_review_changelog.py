@@ -151,7 +151,8 @@ def test_the_first_batch_begins_where_the_source_is_committed(tmp_path: Path) ->
         with pytest.raises(RuntimeError, match="goes on at 14 instead of 13"):
             await runner._check(_batch(14, 15))
         with pytest.raises(RuntimeError, match="goes on at 0 instead of 7"):
-            await _runner(partition, 7)._check(_batch(0, 3))  # the topic lost records, and gives their offsets out again
+            # the topic lost records, and gives their offsets out again
+            await _runner(partition, 7)._check(_batch(0, 3))
 
     run(scenario())
 
