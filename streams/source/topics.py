@@ -57,7 +57,7 @@ def topic_table(settings: Settings) -> tuple[Topic, ...]:
     return (
         # Several rows share a key: compaction would keep only the last row of a user.
         Topic(names.identity, partitions, "row changes, by user id", forever | {"max.message.bytes": str(8 * MB)}),
-        Topic(names.signals, 1, "requests of a person to the connector", _kept(7 * DAY)),
+        Topic(names.signals, 1, "for signals to the connector; nothing sends any", _kept(7 * DAY)),
         Topic(names.notifications, 1, "the connector's reports on its snapshots", forever),
         Topic(names.message, 1, "markers and heartbeats from the WAL", _kept(DAY)),
         Topic(names.heartbeat, 1, "Debezium's own heartbeat", _kept(HOUR)),
