@@ -94,8 +94,9 @@ class Runner:
     async def _check(self, batch: Any) -> None:
         """Within a generation no record may be left out, from the committed offset on: a hole would be a lost change.
 
-        Reading again what was read is harmless (M1), but not from before the committed offset: then the topic has lost
-        records, and new ones have the offsets of those that are counted as read.
+        Reading again what was read is harmless (M1): a commit of the generation before may arrive after Faust has
+        looked where to begin. But a topic that ends before the committed offset has lost records, and new ones have
+        the offsets of those that are counted as read.
         """
         if self._next < 0:
             self._first = self._next = await self._pipeline.committed(self.number)
@@ -106,7 +107,8 @@ class Runner:
                     f"the source has been read up to {self._first} in partition {self.number}, but "
                     f"{self.partition.snapshots.topic} does not hold what came of it. {AGAIN}"
                 )
-        if not self._first <= batch[0].offset <= self._next:
+        ends = self._pipeline.highwater(self.number) if batch[0].offset < self._first else self._first
+        if batch[0].offset > self._next or ends < self._first:
             raise RuntimeError(
                 f"partition {self.number} of the source goes on at {batch[0].offset} instead of {self._next}; "
                 "a new start reads it again from the committed offset"
@@ -412,6 +414,10 @@ class Pipeline:
         if partition.joined_offset < 0:  # nothing was read in this ownership yet: the committed offset tells
             following = self.app.consumer._committed_offset[tp] or 0
         return int(max(0, highwater - following))
+
+    def highwater(self, number: int) -> int:
+        """The offset that the next record of a partition of the source will have, as of the last fetch."""
+        return int(self.app.consumer.highwater(TP(self.settings.topics.identity, number)) or 0)
 
     async def committed(self, number: int) -> int:
         """The committed offset of a partition of the source, asked of the broker.
