@@ -66,7 +66,7 @@ def load(sync: Pipeline) -> Iterator[Load]:
 
 
 def test_a_worker_killed_again_and_again_in_the_live_phase(sync: Pipeline, load: Load) -> None:
-    for count in (100, 350, 600):
+    for count in (100, 500):
         load.made(count)
         sync.worker.kill()
         worker = sync.launch()
