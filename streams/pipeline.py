@@ -121,6 +121,8 @@ class Runner:
         partition = self.partition = pipeline.open(number)
         async with pipeline.restores:
             facts = await partition.take_over(pipeline.name)
+        # What was committed is joined. Unknown, a quiet partition would look behind for ever and hold its deletes.
+        partition.joined_offset = await pipeline.committed(number) - 1
         async for found in partition.scan():
             pipeline.delivery.found(partition, found)
         for key in partition.orphans:  # O4
@@ -410,10 +412,7 @@ class Pipeline:
         highwater = self.app.consumer.highwater(tp)
         if highwater is None:
             return None
-        following = partition.joined_offset + 1
-        if partition.joined_offset < 0:  # nothing was read in this ownership yet: the committed offset tells
-            following = self.app.consumer._committed_offset[tp] or 0
-        return int(max(0, highwater - following))
+        return int(max(0, highwater - partition.joined_offset - 1))
 
     def highwater(self, number: int) -> int:
         """The offset that the next record of a partition of the source will have, as of the last fetch."""
