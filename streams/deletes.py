@@ -56,7 +56,9 @@ class Deletes:
             self._wait(job, 0.25)  # a mass delete in one transaction must be counted before the first one leaves
             return
         marks = job.entry.extra if job.entry is not None else {}
-        if marks.get("purged_at") or (_lives(job) and marks.get("purged_first")):
+        # A purge that was noted but not answered is sent again; only one that was accepted is waited for (C8). A user
+        # who signed up again waits in both cases.
+        if marks.get("purged_ok") or (_lives(job) and (marks.get("purged_at") or marks.get("purged_first"))):
             await self._purged(job, float(marks.get("purged_first") or marks["purged_at"]))
             return
         verdict = await delivery.brake.verdict(partition, job.snap.version[1])
@@ -143,6 +145,9 @@ class Deletes:
             await self._finish(job, self._gone(job, sub))
             delivery.upserts.freed(job)
         else:
+            if job.entry is not None:
+                job.entry = replace(job.entry, extra={**job.entry.extra, "purged_ok": True})
+                await delivery.write([(job, job.entry)])
             self._wait(job, 1.0)
 
     async def _still(self, job: Job, decided: float) -> bool:
