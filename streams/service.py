@@ -158,7 +158,7 @@ class App(faust.App):
             if not told:
                 log.warning("no call starts: the last heartbeat is %.1f s old", age)
                 told = True
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.1)  # a poll: the heartbeat is answered in the consumer's own thread
         return False
 
 

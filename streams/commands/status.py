@@ -46,7 +46,7 @@ def commands(settings: Settings) -> list[click.Command]:
                 click.echo(f"\033[H\033[2J{text}" if watch and sys.stdout.isatty() else text)
             if not watch:
                 return base.WRONG if body["problems"] else base.OK
-            await asyncio.sleep(2.0)
+            await asyncio.sleep(2.0)  # --watch: how often a person wants a new screen
 
     return [status]
 
