@@ -13,6 +13,8 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from streams import failpoints
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -94,6 +96,8 @@ class Brake:
         self._under_way[number] = upto
         try:
             known = partition.known - partition.gone
+            if failpoints.armed:
+                await failpoints.reach("before-brake-figure")
             await self._pipeline.control.put(name, {**partition.decisions.body(), "known": known})
         finally:
             if self._under_way.get(number) == upto:

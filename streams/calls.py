@@ -9,8 +9,10 @@ import asyncio
 import logging
 import time
 from collections import Counter, deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from streams import failpoints
 from streams.cidaas.errors import CidaasError
 
 if TYPE_CHECKING:
@@ -76,6 +78,8 @@ class Calls:
                 raise ChangedError
             if any(partition.closing for partition in partitions):  # last: nothing is awaited from here to the call
                 raise NotOursError
+            if failpoints.armed:
+                request = partial(failpoints.around, "call" if lane == "upsert" else lane, request)
             answer = await self._call(partitions, request)
         self.successes += 1
         self.trouble = ""

@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from streams import ledger, snapshots
+from streams import failpoints, ledger, snapshots
 from streams.ledger import Situation, State
 from streams.mapping import status_of
 from streams.rows import (
@@ -89,7 +89,11 @@ class Join:
         await partition.snapshots.put([*work.reserved, *items])
         await self._doubt(partition, work.resync)
         for key, value in work.removals:
+            if failpoints.armed:
+                await failpoints.reach("before-removal")
             await self._send(key, value)  # M5: awaited before the acknowledgement
+            if failpoints.armed:
+                await failpoints.reach("after-removal")
         partition.joined_offset = batch[-1].offset
         partition.last_write = time.monotonic()
         self._tell(partition, work)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import TopicPartition
 from faust.types import TP
 
-from streams import kafka, ledger
+from streams import failpoints, kafka, ledger
 from streams.control import IDENTITY, Control
 from streams.delivery import Delivery
 from streams.identity import Identity, RefusedError, compare
@@ -83,6 +83,8 @@ class Runner:
                     # At once, and not when the first delete is looked at: all figures of a mass delete must be known
                     # by the time one of its deletes may leave, 2 s after its record.
                     await self._pipeline.delivery.brake.publish(partition)
+                    if failpoints.armed:
+                        await failpoints.reach("before-acknowledgement")
                     event.ack()
         except asyncio.CancelledError:
             raise
@@ -121,6 +123,8 @@ class Runner:
         partition = self.partition = pipeline.open(number)
         async with pipeline.restores:
             facts = await partition.take_over(pipeline.name)
+        if failpoints.armed:
+            await failpoints.reach("before-scan")
         # What was committed is joined. Unknown, a quiet partition would look behind for ever and hold its deletes.
         partition.joined_offset = await pipeline.committed(number) - 1
         async for found in partition.scan():
@@ -339,6 +343,8 @@ class Pipeline:
     async def revoked(self) -> None:
         """Give every partition up: Faust's rebalances always revoke all of them (O1)."""
         runners = list(self.runners.values())
+        if failpoints.armed and runners:
+            await failpoints.reach("revoke")
         began = time.monotonic()
         for runner in runners:
             if runner.partition is not None:

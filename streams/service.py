@@ -17,6 +17,7 @@ from faust.tables import TableManager
 from faust.tables.recovery import Recovery
 from yarl import URL
 
+from streams import failpoints
 from streams import identity as identities
 from streams.kafka import tls
 from streams.pipeline import Pipeline
@@ -89,6 +90,7 @@ class App(faust.App):
         await super().on_first_start()
         try:
             self._assert_faust()
+            failpoints.arm(os.environ.get(failpoints.VARIABLE, ""))
             self.folder.lock()
             self.pipeline_settings.require(
                 "LEGACY_DATABASE_URL", "CIDAAS_BASE_URL", "CIDAAS_CLIENT_ID", "CIDAAS_CLIENT_SECRET"

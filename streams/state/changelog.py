@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from streams import ledger, snapshots
+from streams import failpoints, ledger, snapshots
 from streams.kafka import SEND_DEADLINE
 from streams.state import records
 from streams.state.store import RESERVED, Store, Stored
@@ -42,6 +42,13 @@ class TableKind(enum.Enum):
 
     SNAPSHOTS = "snapshots"
     LEDGER = "ledger"
+
+
+#: Failpoints of a write of users: before the send, between broker and store, after both.
+_POINTS = {
+    TableKind.SNAPSHOTS: ("before-changelog-send", "after-changelog-send", "after-store-write"),
+    TableKind.LEDGER: ("before-ledger-write", "after-ledger-send", "after-ledger-write"),
+}
 
 
 class LostError(RuntimeError):
@@ -179,13 +186,20 @@ class Changelog:
     async def _confirmed(self, items: list[tuple[bytes, bytes]]) -> int:
         start, time_ms = 0, 0
         while start < len(items):
+            await self._passes(0, items)
             sent, base, time_ms = await self._send(items[start:])
+            await self._passes(1, items)
             if base != self.store.next_offset:
                 await self._gap(base)
             written = items[start : start + sent]
             self.store.write([(key, Stored(time_ms, value)) for key, value in written], base + sent)
+            await self._passes(2, items)
             start += sent
         return time_ms
+
+    async def _passes(self, step: int, items: Items) -> None:
+        if failpoints.armed and not all(key.startswith(RESERVED) for key, _ in items):
+            await failpoints.reach(_POINTS[self.kind][step])
 
     async def _send(self, items: Sequence[tuple[bytes, bytes]]) -> tuple[int, int, int]:
         """Send as many items as one batch holds; returns their number, the first offset and the broker's time."""
@@ -242,7 +256,11 @@ class Changelog:
         value = records.pack(0, {"mapping": mapping_id, "worker": worker})
         if self.store.get(records.TRUNCATED) is not None:
             raise TruncatedError(self._truncated())  # before our records of many starts make up for what is missing
+        if failpoints.armed:
+            await failpoints.reach("before-take-over")
         _, offset, time_ms = await self._send([(records.OWNER, value)])
+        if failpoints.armed:
+            await failpoints.reach("after-take-over")
         if self.store.next_offset > offset:
             mark = Stored(time_ms, records.pack(0, {"end": offset}))
             self.store.write([(records.TRUNCATED, mark)], self.store.next_offset)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from streams import ledger, snapshots
+from streams import failpoints, ledger, snapshots
 from streams.ledger import Situation
 from streams.snapshots import GONE
 from streams.state import records
@@ -85,6 +85,8 @@ class Partition:
     async def take_over(self, worker: str) -> TakeOver:
         """Become the owner of both changelogs and learn how the last owner left (O2, O3, C5)."""
         await self.snapshots.take_over(self.mapping_id, worker)
+        if failpoints.armed:
+            await failpoints.reach("between-changelogs")
         time_ms = await self.ledger.take_over(self.mapping_id, worker)
         self._taken_at = time.monotonic()
         settled, mapping_changed = True, False
@@ -114,6 +116,8 @@ class Partition:
     async def settle(self) -> None:
         """Leave the settled record, unless a call may still be on its way (C5)."""
         if self.owned.is_set() and self.calls == 0 and time.monotonic() >= self.unclear_until:
+            if failpoints.armed:
+                await failpoints.reach("before-settled")
             await self.ledger.put([(records.SETTLED, records.pack(self.ledger.owner, {}))])
 
     async def close(self) -> None:

@@ -265,3 +265,7 @@ def test_another_legacy_database_than_the_one_that_the_state_is_of(sync: Pipelin
         legacy.execute(postgres.SCHEMA.read_bytes())
         legacy.execute("GRANT SELECT ON users, credentials TO cidaas_sync_read")
     refused(sync.launch("astray", LEGACY_DATABASE_URL=url), "source system and database")
+
+
+def test_a_misspelt_failpoint_is_refused(idle: Pipeline) -> None:
+    refused(idle.launch(SYNC_FAILPOINTS="after-cal=kill"), "after-cal", "SYNC_FAILPOINTS", "for tests only")

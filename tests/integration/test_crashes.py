@@ -146,6 +146,20 @@ def test_cidaas_away_for_half_a_minute(sync: Pipeline) -> None:
     until(lambda: not worker.status()["trouble"], "nothing is wrong any more")
 
 
+def test_a_worker_killed_between_the_call_and_the_ledger(sync: Pipeline) -> None:
+    """C1, C5: cidaas has the users, nobody has written that down; a newer change and a delete come in between."""
+    sync.stop()
+    users = range(15_601, 15_606)
+    sync.legacy.sign_up(*users)
+    worker = sync.launch(SYNC_FAILPOINTS="after-call=kill@1")
+    assert worker.wait(40) == -signal.SIGKILL
+    assert "failpoint reached point=after-call passage=1" in worker.log()
+    sync.legacy.run("UPDATE users SET given_name = 'Danach' WHERE id = 15601")
+    sync.legacy.run("DELETE FROM users WHERE id = 15602")
+    sync.start()
+    sync.assert_equal(60)
+
+
 @pytest.mark.parametrize("style", ["hold", "away"])
 def test_sigterm_ends_in_time_whatever_cidaas_does(sync: Pipeline, style: str) -> None:
     first = 15_200 if style == "hold" else 15_300

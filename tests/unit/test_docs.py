@@ -105,7 +105,7 @@ _NAME = r"[A-Z][A-Z0-9_]+"
 
 
 def variables_of_the_code() -> set[str]:
-    prefixes = "LEGACY|CDC|KAFKA|CONNECT|CIDAAS|DELIVERY|APP|WEB|WORKER|PIPELINE|LOG"
+    prefixes = "LEGACY|CDC|KAFKA|CONNECT|CIDAAS|DELIVERY|APP|WEB|WORKER|PIPELINE|LOG|SYNC"
     streams = "\n".join(path.read_text() for path in (ROOT / "streams").rglob("*.py"))
     found = set(re.findall(rf'"((?:{prefixes})_[A-Z0-9_]+)"', streams))
     connectors = [path.read_text() for path in (ROOT / "connectors").glob("*.*") if path.is_file()]
