@@ -1,7 +1,7 @@
 # make demo    the whole pipeline once, with a check at its end        make test   unit and integration tests
 # make up      the same stack, left running (RUN_DIR, default .run)     make lint   ruff and mypy
 # make down    stop it and keep its state                               make lock   pin the requirements anew
-# make clean   stop it and forget its state
+# make clean   stop it and forget its state                              make faults   every fault, on real processes
 SHELL := /bin/sh
 RUN_DIR ?= .run
 USERS ?= 2000
@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; 
 PY := .venv/bin/python
 export RUN_DIR
 
-.PHONY: up down status clean demo test lint lock generate
+.PHONY: up down status clean demo test faults lint lock generate
 
 # A stamp, so that it is done once, and again when the requirements change.
 .venv/.ready: requirements/dev.txt
@@ -41,6 +41,11 @@ demo: .venv/.ready
 
 test: .venv/.ready
 	@$(PY) -m pytest tests/unit tests/integration
+
+# ONLY=F10 (or "F10 F11") runs some, REPEAT=3 each three times. Writes the table of docs/reliability.md.
+REPEAT ?= 1
+faults: .venv/.ready
+	@$(PY) -m tests.faults $(addprefix --only ,$(ONLY)) --repeat $(REPEAT)
 
 lint: .venv/.ready
 	@$(PY) -m ruff check .

@@ -118,12 +118,13 @@ def test_an_unknown_algorithm_does_not_hold_the_user_back(sync: Pipeline) -> Non
 
 def test_second_factors_and_log_ins_change_nothing_at_cidaas(sync: Pipeline) -> None:
     sync.legacy.sign_up(11_701)
-    before = sync.cidaas.await_user(11_701)
+    sync.cidaas.await_user(11_701)
     sync.legacy.run(
         "INSERT INTO credentials (user_id, kind, algorithm, secret) VALUES (11701, 'totp', 'SHA1', 'GEZDGNBVGY3TQOJQ')"
     )
     sync.legacy.run("DELETE FROM credentials WHERE user_id = 11701 AND kind = 'totp'")
-    sync.cidaas.reset()
+    sync.legacy.name(11_701, "Rita")  # is read behind them
+    before = sync.cidaas.await_user(11_701, lambda entity: entity["given_name"] == "Rita")
     sync.sentence(11_701, "in sync")
     calls = len(sync.cidaas.states(11_701))
     for _ in range(5):

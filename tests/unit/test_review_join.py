@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-
 @pytest.mark.parametrize("key", [None, b"", b"\xff", b"\x00owner", b"\x00settled", b"4\x002"])
 @pytest.mark.parametrize("value", [b"{", write_control(Resync("me")), orjson.dumps({"__op": "d"})])
 def test_a_record_with_an_odd_key_neither_ends_the_worker_nor_touches_our_own_records(
