@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import TopicPartition
 from faust.types import TP
 
-from streams import failpoints, kafka, ledger
+from streams import failpoints, kafka
 from streams.control import IDENTITY, Control
 from streams.delivery import Delivery
 from streams.identity import Identity, RefusedError, compare
@@ -26,6 +26,7 @@ from streams.offline import partition_of
 from streams.rereads import Rereads
 from streams.rows import SetAside, write_control
 from streams.state import AGAIN, Changelog, Partition, Store, TableKind, TruncatedError, records
+from streams.state.store import RESERVED
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -450,28 +451,11 @@ class Pipeline:
         task.add_done_callback(self._repairs.discard)
 
     async def _append_again(self, partition: Partition, kind: TableKind, keys: list[bytes]) -> None:
-        snaps, entries = partition.snapshots, partition.ledger
-
-        def newest() -> list[tuple[bytes, bytes]]:
-            owner = snaps.owner.to_bytes(8, "big")
-            found = zip(keys, snaps.store.get_many(keys), strict=True)
-            return [(key, owner + stored.value[8:]) for key, stored in found if stored is not None]
-
-        def doubted() -> list[tuple[bytes, bytes]]:
-            items = []
-            for key, stored in zip(keys, entries.store.get_many(keys), strict=True):
-                entry = ledger.decode(stored.value) if stored is not None else ledger.Entry()
-                entry.state, entry.reason = ledger.State.IN_DOUBT, "a late writer was found out"
-                items.append((key, entry.encode(entries.owner, entries.next_count())))
-            return items
-
-        # Made when everything before is in the store: what the join has on its way is newer than what is there now.
-        for changelog, make in ((snaps, newest), (entries, doubted)):
-            if partition.closed:
-                return  # its next owner reads both writers' records, and the highest wins
-            if changelog is entries or kind is TableKind.SNAPSHOTS:
-                await changelog.put_made(make)
+        if partition.closed:
+            return  # its next owner reads both writers' records, and appends the winner again
+        await partition.append_again(kind, keys)
         if not partition.closed:
+            keys = [key for key in keys if not key.startswith(RESERVED)]
             for key, (snap, stored) in zip(keys, partition.read(keys), strict=True):
                 self.delivery.joined(partition, key, partition.situation(snap, stored), True)
 

@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from streams import failpoints, ledger, snapshots
 from streams.kafka import SEND_DEADLINE
 from streams.state import records
+from streams.state.late import Late
 from streams.state.store import RESERVED, Store, Stored
 
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ class Changelog:
         self._broken: BaseException | None = None
         #: the take-over record of the owner before us, once we own the partition.
         self.previous: Stored | None = None
-        #: users whose entries or snapshots a thawed former owner overwrote; the partition puts them right (O3).
+        self.late = Late(store)
+        #: hears of the keys that a thawed former owner wrote behind ours; the partition puts them right (O3).
         self.on_foreign: Callable[[set[bytes]], None] | None = None
         self.on_failure: Callable[[BaseException], None] | None = None
 
@@ -192,7 +194,7 @@ class Changelog:
             if base != self.store.next_offset:
                 await self._gap(base)
             written = items[start : start + sent]
-            self.store.write([(key, Stored(time_ms, value)) for key, value in written], base + sent)
+            self.late.write([(key, Stored(time_ms, value)) for key, value in written], base + sent)
             await self._passes(2, items)
             start += sent
         return time_ms
@@ -231,8 +233,9 @@ class Changelog:
                 owner = records.owner_of(record.value)
                 if owner > self.owner:
                     raise LostError(self._lost())
-                if owner < self.owner and not record.key.startswith(RESERVED):
+                if owner < self.owner and record.key not in records.OWNERSHIP:
                     overwritten.add(record.key)
+                    self.late.found(record.key, record.offset)
         if overwritten:
             log.warning(
                 "late writer found partition=%d table=%s users=%d", self.partition, self.kind.value, len(overwritten)
@@ -298,7 +301,10 @@ class Changelog:
                     stored = Stored(record.timestamp, value)
                     best[record.key] = (order, stored)
                     changed[record.key] = stored
-            self.store.write(changed.items(), batch[-1].offset + 1)
+                    self.late.covered(record.key)
+                else:
+                    self.late.found(record.key, record.offset)
+            self.late.write(changed.items(), batch[-1].offset + 1)
             await asyncio.sleep(0)
 
     async def _read(self, start: int, end: int) -> AsyncIterator[list[ConsumerRecord]]:

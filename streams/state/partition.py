@@ -18,7 +18,9 @@ from streams import failpoints, ledger, snapshots
 from streams.ledger import Situation
 from streams.snapshots import GONE
 from streams.state import records
+from streams.state.changelog import TableKind
 from streams.state.decisions import Decisions
+from streams.state.store import RESERVED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -100,6 +102,8 @@ class Partition:
         facts = TakeOver(time_ms, settled, mapping_changed, earlier.time_ms if earlier else None)
         if not settled:
             await self.ledger.put([(records.UNSETTLED, records.pack(self.ledger.owner, {}))])
+        for changelog in (self.snapshots, self.ledger):
+            await self.append_again(changelog.kind, list(changelog.late.offsets))
         self._load_reserved()
         self.take_over_facts = facts
         return facts
@@ -112,6 +116,41 @@ class Partition:
         if decided is not None:
             self.decisions = Decisions.load(records.unpack(decided.value)[1])
         self.unreadable = sum(1 for _ in self.snapshots.store.reserved(records.UNREADABLE))
+
+    async def append_again(self, kind: TableKind, keys: Sequence[bytes]) -> None:
+        """Append our values of these keys behind what a late writer wrote of them, and put the users in doubt (O3).
+
+        In the changelog `kind` the late record is the last one of its key: compaction would keep it and drop ours.
+        And who wrote late may have called late.
+        """
+        if not keys:
+            return
+        snaps, entries = self.snapshots, self.ledger
+        changelog = snaps if kind is TableKind.SNAPSHOTS else entries
+        late = {key: changelog.late.offsets.get(key, -1) for key in keys}
+
+        def newest() -> list[tuple[bytes, bytes]]:
+            owner = snaps.owner.to_bytes(8, "big")
+            found = zip(keys, snaps.store.get_many(keys), strict=True)
+            return [(key, owner + stored.value[8:]) for key, stored in found if stored is not None]
+
+        def doubted() -> list[tuple[bytes, bytes]]:
+            users = [key for key in keys if not key.startswith(RESERVED)]
+            items = []
+            for key, stored in zip(users, entries.store.get_many(users), strict=True):
+                entry = ledger.decode(stored.value) if stored is not None else ledger.Entry()
+                entry.state, entry.reason = ledger.State.IN_DOUBT, "a late writer was found out"
+                items.append((key, entry.encode(entries.owner, entries.next_count())))
+            return items
+
+        # Made when everything before is in the store: what the join has on its way is newer than what is there now.
+        # The doubt is first: after a crash in between, the next owner still finds the late snapshot behind ours.
+        await entries.put_made(doubted)
+        if kind is TableKind.SNAPSHOTS and not self.closed:
+            await snaps.put_made(newest)
+        if not self.closed:  # else the note in the store stays, and the records for whoever reads them
+            changelog.late.appended_again(late)
+        log.warning("appended again partition=%d table=%s keys=%d", self.number, kind.value, len(keys))
 
     async def settle(self) -> None:
         """Leave the settled record, unless a call may still be on its way (C5)."""

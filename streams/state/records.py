@@ -16,6 +16,9 @@ MARK = b"\x00mark"  # written at least once an hour, so that a late writer is fo
 EPOCHS = b"\x00epochs"  # source epochs and the offsets from which they hold (M8)
 UNREADABLE = b"\x00unreadable/"  # a record without a readable key, by its offset (M7)
 DELETES = b"\x00deletes"  # delete decisions of this partition (the brake)
+#: What one owner says of its own ownership: never repeated by another one.
+OWNERSHIP = frozenset({OWNER, SETTLED, UNSETTLED, MARK})
+LATE = b"\x00late"  # in the local store only: keys whose last record in the changelog is a late writer's (O3)
 TRUNCATED = b"\x00truncated"  # in the local store only: the changelog was found shorter than what was read of it
 
 

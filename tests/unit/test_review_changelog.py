@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from clock import Clock, run
-from fakes import MAPPING, SNAPSHOTS, Broker, changelog, new_partition, owned_partition, user_row, users_change
+from fakes import LEDGER, MAPPING, SNAPSHOTS, Broker, changelog, new_partition, owned_partition, user_row, users_change
 
+from streams.failpoints import FailpointError, arm
+from streams.ledger import Entry, Situation, State
 from streams.ledger import decode as decode_entry
 from streams.pipeline import Pipeline, Runner
 from streams.snapshots import Merger, Snapshot, decode
@@ -165,5 +167,116 @@ def test_an_emptied_snapshots_topic_is_found_out(tmp_path: Path) -> None:
         partition = await owned_partition(Broker(Clock()), tmp_path)
         with pytest.raises(TruncatedError, match="read up to 7"):
             await _runner(partition, 7)._check(_batch(7, 9))
+
+    run(scenario())
+
+
+# -- late writers, and a compaction a day later (O3) ------------------------------------------------------------------
+
+
+def _entry(owner: int, count: int, state: State, version: int = 9) -> bytes:
+    return Entry(version=(1, version), mapping_id=MAPPING, state=state).encode(owner, count)
+
+
+async def _a_late_writer(tmp_path: Path) -> tuple[Broker, Partition]:
+    """User 1 and the epochs as the owner wrote them; behind them what a frozen former owner wrote when it thawed."""
+    broker = Broker(Clock())
+    former = await owned_partition(broker, tmp_path / "former")
+    owner = await owned_partition(broker, tmp_path / "owner")
+    two = {"epochs": [(0, 1), (7, 2)], "topic": "t"}
+    await owner.snapshots.put([(records.EPOCHS, records.pack(owner.snapshots.owner, two))])
+    await owner.snapshots.put([(b"1", _snapshot(9, owner.snapshots.owner))])
+    await owner.ledger.put([(b"1", _entry(owner.ledger.owner, 1, State.QUARANTINED))])
+    one = {"epochs": [(0, 1)], "topic": "t"}
+    broker.append(SNAPSHOTS, 0, records.EPOCHS, records.pack(former.snapshots.owner, one))
+    broker.append(SNAPSHOTS, 0, b"1", _snapshot(4, former.snapshots.owner))
+    broker.append(LEDGER, 0, b"1", _entry(former.ledger.owner, 99, State.CONFIRMED))
+    return broker, owner
+
+
+async def _a_day_later(broker: Broker, tmp_path: Path) -> None:
+    """The owner's values have survived the compaction, and nobody believes that cidaas has the user."""
+    broker.compact(SNAPSHOTS, 0)
+    broker.compact(LEDGER, 0)
+    last = await owned_partition(broker, tmp_path / "last")
+    stored = last.snapshots.store.get(b"1")
+    assert stored is not None and decode(stored.value).applied == (1, 9)
+    assert last.epochs == [(0, 1), (7, 2)]
+    assert last.situations == {b"1": Situation.PENDING}
+    entry = last.ledger.store.get(b"1")
+    assert entry is not None and decode_entry(entry.value).state is State.IN_DOUBT
+    await last.close()
+
+
+@pytest.mark.parametrize("folder", ["owner", "new"])
+def test_what_a_late_writer_wrote_before_our_take_over_does_not_survive_a_compaction(
+    tmp_path: Path, folder: str
+) -> None:
+    """O3: the owner's value wins in our store, but the late one is the last in the topic, and would be left alone."""
+
+    async def scenario() -> None:
+        broker, owner = await _a_late_writer(tmp_path)
+        await owner.close()  # as if killed: it has not noticed
+        following = await owned_partition(broker, tmp_path / folder)
+        assert following.situations == {b"1": Situation.PENDING}
+        await following.close()
+        await _a_day_later(broker, tmp_path)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("point", ["before-ledger-write", "after-ledger-write", "before-changelog-send"])
+@pytest.mark.parametrize("folder", ["following", "other"])
+def test_a_crash_while_a_late_writer_is_written_over_forgets_nothing(tmp_path: Path, point: str, folder: str) -> None:
+    """O3: the store has passed the late record by then, and the next start does not read it again."""
+
+    async def scenario() -> None:
+        broker, owner = await _a_late_writer(tmp_path)
+        await owner.close()
+        following = new_partition(broker, tmp_path / "following")
+        arm(f"{point}=raise@1")
+        with pytest.raises(FailpointError):
+            await following.take_over("w")
+        arm("")
+        await following.close()
+        await (await owned_partition(broker, tmp_path / folder)).close()
+        await _a_day_later(broker, tmp_path)
+
+    run(scenario())
+
+
+def test_a_late_writer_that_the_owner_found_but_did_not_write_over_is_written_over_by_the_next_start(
+    tmp_path: Path,
+) -> None:
+    """O3: the owner died between finding it and appending again; its store has passed the late record."""
+
+    async def scenario() -> None:
+        broker, owner = await _a_late_writer(tmp_path)
+        found: list[set[bytes]] = []
+        owner.snapshots.on_foreign = owner.ledger.on_foreign = found.append
+        for log in (owner.snapshots, owner.ledger):
+            await log.put([(records.MARK, records.pack(log.owner, {}))])
+        assert found == [{records.EPOCHS, b"1"}, {b"1"}]
+        await owner.close()
+        again = await owned_partition(broker, tmp_path / "owner")
+        assert not again.snapshots.late.offsets and not again.ledger.late.offsets
+        await again.close()
+        await _a_day_later(broker, tmp_path)
+
+    run(scenario())
+
+
+def test_what_was_appended_again_is_not_appended_at_every_start(tmp_path: Path) -> None:
+    """O3: each start would send the user again."""
+
+    async def scenario() -> None:
+        broker, owner = await _a_late_writer(tmp_path)
+        await owner.close()
+        await (await owned_partition(broker, tmp_path / "new")).close()
+        ends = broker.end(SNAPSHOTS, 0), broker.end(LEDGER, 0)
+        for folder in ("new", "owner", "empty"):
+            await (await owned_partition(broker, tmp_path / folder)).close()
+        # one take-over record each, and in the ledger the mark that nobody left it settled
+        assert (broker.end(SNAPSHOTS, 0), broker.end(LEDGER, 0)) == (ends[0] + 3, ends[1] + 6)
 
     run(scenario())
