@@ -11,10 +11,12 @@ from streams.brake import Verdict
 from streams.calls import ChangedError
 from streams.cidaas.client import DeleteOutcome
 from streams.cidaas.errors import CidaasError, Halve
+from streams.cidaas.refusals import Reason
 from streams.jobs import DELETED, Do, Job
 from streams.ledger import Entry, State
 from streams.legacy import LegacyAwayError
 from streams.mapping import status_of
+from streams.orders import ALLOWED, answer_of
 from streams.rows import SetAside, write_control
 from streams.snapshots import head
 from streams.verdicts import confirmed, quarantined
@@ -61,8 +63,8 @@ class Deletes:
         if marks.get("purged_ok") or (_lives(job) and (marks.get("purged_at") or marks.get("purged_first"))):
             await self._purged(job, float(marks.get("purged_first") or marks["purged_at"]))
             return
-        verdict = await delivery.brake.verdict(partition, job.snap.version[1])
-        if verdict is Verdict.GO and _by_mapping_alone(job):
+        verdict = await self._verdict(job)
+        if verdict is Verdict.GO and _by_mapping_alone(job) and not answer_of(job.entry, job.snap.version):
             await delivery.brake.hold("a new mapping deletes users whose rows have not changed")
             verdict = Verdict.PARK
         if verdict is Verdict.WAIT:
@@ -163,7 +165,15 @@ class Deletes:
             return False
         if stored is None or head(stored.value).version != job.snap.version:
             return False
-        return await delivery.brake.verdict(job.partition, job.snap.version[1]) is Verdict.GO
+        return await self._verdict(job) is Verdict.GO
+
+    async def _verdict(self, job: Job) -> Verdict:
+        """What a person said of this very delete, else what the brake says."""
+        assert job.snap is not None
+        said = answer_of(job.entry, job.snap.version)
+        if said:
+            return Verdict.GO if said == ALLOWED else Verdict.STAY
+        return await self._delivery.brake.verdict(job.partition, job.snap.version[1])
 
     async def _gone_there(self, job: Job) -> bool:
         try:
@@ -181,7 +191,7 @@ class Deletes:
     async def _failed(self, job: Job, error: CidaasError) -> None:
         delivery = self._delivery
         if error.policy.halve is Halve.AT_ONCE:
-            await self._finish(job, _without_purge(quarantined(job, "delete_refused", str(error))))
+            await self._finish(job, _without_purge(quarantined(job, Reason.DELETE_REFUSED, str(error))))
             return
         if job.entry is not None and job.entry.extra.get("purged_at") and not error.policy.settle:
             job.entry.extra.pop("purged_at")  # it was not accepted: the next try sends it again
@@ -207,7 +217,8 @@ class Deletes:
             await self._finish(job, again if _lives(job) else self._gone(job, sub))
             delivery.upserts.freed(job)
         elif age > _PURGE_LOST:
-            lost = quarantined(job, "purge_without_effect", "cidaas accepted the purge, but the user is still there")
+            said = "cidaas accepted the purge, but the user is still there"
+            lost = quarantined(job, Reason.PURGE_WITHOUT_EFFECT, said)
             await self._finish(job, _without_purge(lost))
         elif age > _PURGE_AGAIN and not entry.extra.get("purged_first") and not _lives(job):
             await self._finish(job, replace(entry, extra={**_without_purge(entry).extra, "purged_first": since}))

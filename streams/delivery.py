@@ -19,6 +19,7 @@ from streams.cidaas.client import Cidaas
 from streams.deletes import Deletes
 from streams.jobs import Do, Inspector, Job
 from streams.ledger import Entry, Situation, State, decode
+from streams.orders import answered
 from streams.pace import Pace
 from streams.rows import SetAside, write_control
 from streams.upserts import Upserts
@@ -180,9 +181,7 @@ class Delivery:
                 return  # its next owner does it
             for key, (_, stored) in zip(some, partition.read(some), strict=True):
                 if stored is not None:
-                    entry = decode(stored.value)
-                    entry.state = State.IN_DOUBT if allowed else State.REJECTED
-                    entry.reason = "the delete brake was answered" if allowed else "a person rejected the delete"
+                    entry = answered(decode(stored.value), allow=allowed, now=time.time())
                     items.append((key, entry.encode(partition.ledger.owner, partition.ledger.next_count())))
             await partition.ledger.put(items)
             if partition.closed:
@@ -211,6 +210,7 @@ class Delivery:
                     self._queue(do).wait(user, time.monotonic() + 0.25)
                 continue
             keys = [user[2:] for user in members]
+            partition.doubted.difference_update(keys)  # a call that begins from here on is a proof
             for user, key, (snap, entry) in zip(members, keys, partition.read(keys), strict=True):
                 if not self._selected(partition, key, entry is not None):
                     self._land(user)
@@ -301,6 +301,9 @@ class Delivery:
     async def _write(self, partition: Partition, results: list[tuple[Job, Entry]]) -> None:
         if partition.closed:
             return  # its next owner finds these users pending
+        for job, result in results:
+            if result.state is State.CONFIRMED and job.key in partition.doubted:
+                result.state, result.reason = State.IN_DOUBT, "put in doubt while its call was under way"
         changelog = partition.ledger
         owner, count = changelog.owner, changelog.next_count
         await changelog.put([(job.key, entry.encode(owner, count())) for job, entry in results])

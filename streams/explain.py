@@ -21,7 +21,13 @@ def sentence(body: dict[str, Any]) -> str:
         case "deleted":
             return f"in sync: deleted in the legacy database and at cidaas{_when(entry)}."
         case "quarantined":
-            return f"set aside by cidaas ({entry['reason']}): {_text(entry)} A newer version or `resync` tries again."
+            again = "A newer version or `quarantine retry` tries again."
+            return f"set aside by cidaas ({entry['reason']}): {_text(entry)} {again}"
+        case "dropped":
+            return (
+                f"not sent because {entry['by'] or 'a person'} signed this version off (refused by cidaas: "
+                f"{entry['reason']}){_when(entry)}; a newer version or `quarantine retry` sends it."
+            )
         case "parked":
             return "waiting because the delete brake holds all deletes: `deletes allow` or `deletes reject` answers it."
         case "rejected":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from streams import ledger, snapshots
 from streams.ledger import Entry, Situation, State
 from streams.mapping import Mapped, Mapper, fingerprint
+from streams.orders import BY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +75,7 @@ class Job:
             at=now,
             first_try=before.first_try if before is not None and same and before.first_try else now,
             notes=self.mapped.notes if self.mapped is not None else (),
-            extra=dict(before.extra) if before is not None else {},
+            extra={name: mark for name, mark in before.extra.items() if name != BY} if before is not None else {},
         )
 
     @property
@@ -137,7 +138,7 @@ class Inspector:
         return until
 
     def _desired(self, job: Job) -> Job:
-        snap, entry, partition = job.snap, job.entry, job.partition
+        snap, entry = job.snap, job.entry
         assert snap is not None
         row = snap.user.values if snap.user is not None else None
         if row is None:
@@ -164,17 +165,7 @@ class Inspector:
             job.do, job.until, job.why = Do.WAIT, time.monotonic() + 0.3, "its transaction may not be complete (C7)"
             return job
         job.fingerprint = fingerprint(mapped.entity)
-        if (
-            entry is not None
-            and entry.state is State.CONFIRMED
-            and not entry.deleted
-            and entry.version == snap.version
-            and entry.mapping_id != partition.mapping_id
-            and entry.fingerprint == job.fingerprint
-        ):
-            # C2: compared only because the mapping id alone changed; no call.
-            job.do = Do.RECORD
-            job.record = replace(entry, mapping_id=partition.mapping_id)
+        if _renews(job):
             return job
         job.temporary = entry is not None and entry.version == snap.version and bool(entry.extra.get("swap"))
         job.do = Do.UPSERT
@@ -187,16 +178,9 @@ class Inspector:
         if not known and not snap.seen_live:
             job.situation = Situation.NOTHING_TO_DO  # C1
             return job
-        if (
-            entry is not None
-            and entry.state is State.CONFIRMED
-            and entry.deleted
-            and entry.version == snap.version
-            and entry.mapping_id != job.partition.mapping_id
-        ):
-            job.do, job.record = Do.RECORD, replace(entry, mapping_id=job.partition.mapping_id)
-            return job
-        job.do, job.fingerprint = Do.DELETE, DELETED
+        job.fingerprint = DELETED
+        if not _renews(job):
+            job.do = Do.DELETE
         return job
 
     def _transaction_over(self, job: Job, snap: Snapshot) -> bool:
@@ -209,3 +193,23 @@ class Inspector:
         """
         before = snap.after_commit if snap.after_commit is not None else snap.lsn
         return self._control.source_after_commit > (before or 0) and not self._behind(job.partition)
+
+
+#: States of an entry that need no call when a new mapping makes the same entity of the same version.
+_RENEWED = frozenset({State.CONFIRMED, State.DROPPED, State.REJECTED})
+
+
+def _renews(job: Job) -> bool:
+    """C2: the mapping id alone has changed, and not the entity: no call is needed, and a person's word holds.
+
+    Compared in this case only; `job.fingerprint` is of what the present mapping makes.
+    """
+    entry, snap, mapping_id = job.entry, job.snap, job.partition.mapping_id
+    if entry is None or snap is None or entry.version != snap.version or entry.mapping_id == mapping_id:
+        return False
+    if entry.state not in _RENEWED or entry.fingerprint != job.fingerprint:
+        return False
+    if entry.state is State.CONFIRMED and entry.deleted is not (job.fingerprint == DELETED):
+        return False
+    job.do, job.record = Do.RECORD, replace(entry, mapping_id=mapping_id)
+    return True

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 from streams import failpoints, ledger, snapshots
 from streams.ledger import Situation, State
 from streams.mapping import status_of
+from streams.orders import Order, obey
 from streams.rows import (
     CREDENTIALS,
+    Answer,
     Epoch,
     ReadAgain,
     Removal,
@@ -39,9 +41,12 @@ if TYPE_CHECKING:
     from aiokafka.structs import ConsumerRecord
 
     from streams.settings import Settings
+    from streams.snapshots import Position
     from streams.state import Partition
 
 log = logging.getLogger(__name__)
+
+_HELD = (State.PARKED.value, State.REJECTED.value)
 
 
 @dataclass(slots=True)
@@ -53,7 +58,7 @@ class _Batch:
     dirty: dict[bytes, bool] = field(default_factory=dict)  # user -> streamed lately
     decided: bool = False
     removals: list[tuple[bytes, bytes]] = field(default_factory=list)
-    resync: list[bytes] = field(default_factory=list)
+    orders: list[tuple[bytes, Order]] = field(default_factory=list)
     reserved: list[tuple[bytes, bytes]] = field(default_factory=list)
 
 
@@ -87,7 +92,7 @@ class Join:
             work.reserved.append((records.DELETES, figure))
         items = [(key, work.snaps[key].encode(partition.snapshots.owner)) for key in work.dirty]
         await partition.snapshots.put([*work.reserved, *items])
-        await self._doubt(partition, work.resync)
+        await self._obey(partition, work.orders)
         for key, value in work.removals:
             if failpoints.armed:
                 await failpoints.reach("before-removal")
@@ -100,6 +105,13 @@ class Join:
 
     def _is_live(self, snap: Snapshot) -> bool:
         return snap.user is not None and snap.user.values is not None and self._live(snap.user.values)
+
+    @staticmethod
+    def _held(partition: Partition, key: bytes, before: Position, after: Position) -> bool:
+        """Whether a delete that the brake held, or a person rejected, is decided once more by a newer version."""
+        stored = partition.ledger.store.get(key) if after != before else None
+        entry = ledger.head(stored.value) if stored is not None else None
+        return entry is not None and entry.version == before and entry.state in _HELD
 
     def _load(self, partition: Partition, batch: Sequence[ConsumerRecord], work: _Batch) -> None:
         keys = list({record.key for record in batch if record.key and not record.key.startswith(RESERVED)})
@@ -124,8 +136,8 @@ class Join:
             # M5: at every reading, whatever became of the row; the broker's order makes the removal right.
             gone = Removal(CREDENTIALS, change.pk, epoch, change.lsn, None, change.after_commit)
             work.removals.append((change.moved_from.encode(), write_control(gone)))
-        if isinstance(change, Resync):
-            work.resync.append(key)
+        if isinstance(change, Resync | Answer):
+            work.orders.append((key, change))
             return
         snap = work.snaps.get(key)
         if snap is None:
@@ -135,9 +147,10 @@ class Join:
         was_live = self._is_live(snap)
         # C1: a new mapping may have made the row live, and the user may have been sent as such.
         snap.seen_live = snap.seen_live or was_live
+        before = snap.version
         result = self._merge(snap, change, at, epoch)
         if result is not Merge.NOTHING:
-            if was_live and not self._is_live(snap):
+            if not self._is_live(snap) and (was_live or self._held(partition, key, before, snap.version)):
                 partition.decisions.add(record.offset, record.timestamp, self._window)
                 work.decided = True
             streamed = isinstance(change, RowChange) and change.op != "r"
@@ -191,20 +204,29 @@ class Join:
         body: dict[str, Any] = {"epochs": partition.epochs, "topic": epoch.topic}
         work.reserved.append((records.EPOCHS, records.pack(partition.snapshots.owner, body)))
 
-    async def _doubt(self, partition: Partition, keys: list[bytes]) -> None:
-        """Resync: the entry becomes *in doubt*, so that the user is pending whatever it said."""
+    async def _obey(self, partition: Partition, orders: list[tuple[bytes, Order]]) -> None:
+        """Write what a person, or another user's answer (C3), wants of these users' entries, in order."""
         # Of an id that nobody knows nothing is written: an entry alone would be taken for a lost snapshot (O4).
+        keys = list(dict.fromkeys(key for key, _ in orders))
         known = partition.snapshots.store.get_many(keys) if keys else []
         keys = [key for key, snap in zip(keys, known, strict=True) if snap is not None]
         if not keys:
             return
-        items = []
-        for key, (_, stored) in zip(keys, partition.read(keys), strict=True):
-            entry = ledger.decode(stored.value) if stored is not None else ledger.Entry()
-            entry.state, entry.reason, entry.attempts = State.IN_DOUBT, "resync asked for", 0
+
+        def made() -> list[tuple[bytes, bytes]]:
+            stored = zip(keys, partition.ledger.store.get_many(keys), strict=True)
+            entries = {key: ledger.decode(entry.value) if entry is not None else None for key, entry in stored}
+            changed: dict[bytes, ledger.Entry] = {}
+            for key, order in orders:
+                after = obey(entries[key], order, time.time()) if key in entries else None
+                if after is not None:
+                    entries[key] = changed[key] = after
             log_ = partition.ledger
-            items.append((key, entry.encode(log_.owner, log_.next_count())))
-        await partition.ledger.put(items)
+            return [(key, entry.encode(log_.owner, log_.next_count())) for key, entry in changed.items()]
+
+        # An answer of a call that is under way was given before this; it would confirm what is in doubt from here on.
+        partition.doubted.update(key for key, order in orders if isinstance(order, Resync))
+        await partition.ledger.put_made(made)  # from what is in the store then: the delivery writes entries, too
         for key, (snap, stored) in zip(keys, partition.read(keys), strict=True):
             self._joined(partition, key, partition.situation(snap, stored), True)
 

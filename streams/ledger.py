@@ -29,6 +29,7 @@ class State(enum.IntEnum):
     PARKED = 5  # a delete that the brake holds
     REJECTED = 6  # a delete that a person rejected: the user stays until a newer version
     FORGOTTEN = 7  # as if there were no entry (an entry, never a tombstone: O3)
+    DROPPED = 8  # refused, and signed off by a person: not sent until a newer version or a retry
 
 
 @dataclass(slots=True)
@@ -125,6 +126,7 @@ class Situation(enum.Enum):
     IN_SYNC = "in_sync"
     PENDING = "pending"
     QUARANTINED = "quarantined"
+    DROPPED = "dropped"
     PARKED = "parked"
     REJECTED = "rejected"
     SET_ASIDE = "set_aside"
@@ -137,6 +139,7 @@ _FORGOTTEN = State.FORGOTTEN.value
 _SETTLED = {
     State.CONFIRMED.value: Situation.IN_SYNC,
     State.QUARANTINED.value: Situation.QUARANTINED,
+    State.DROPPED.value: Situation.DROPPED,
     State.PARKED.value: Situation.PARKED,
     State.REJECTED.value: Situation.REJECTED,
 }

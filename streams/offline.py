@@ -1,19 +1,26 @@
-"""Reads one user from the topics when no worker runs."""
+"""Reads users from the topics when no worker runs."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka.partitioner import murmur2
 
-from streams import kafka
+from streams import kafka, ledger, snapshots
 from streams.control import Control
+from streams.standing import Standing
 from streams.state import TableKind
 from streams.state.changelog import rank
+from streams.state.store import RESERVED
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streams.ledger import Situation
     from streams.settings import Settings
+
+T = TypeVar("T")
 
 
 def partition_of(key: bytes, partitions: int) -> int:
@@ -30,22 +37,49 @@ async def read_user(settings: Settings, key: bytes) -> tuple[bytes | None, bytes
     return snap, entry, number
 
 
+async def read_standing(settings: Settings, situation: Situation, reason: str, limit: int | None) -> Standing:
+    """The users in one situation that the ledger knows, by reading both changelogs whole."""
+    found, mapping_id = Standing(reason, limit), bytes.fromhex(settings.mapping.id)
+    for number in range(settings.partitions):
+        snaps = await _table(settings, TableKind.SNAPSHOTS, settings.topics.snapshots, number, snapshots.head)
+        entries = await _table(settings, TableKind.LEDGER, settings.topics.ledger, number, bytes)
+        for key, value in entries.items():
+            if key in snaps and ledger.situation(snaps[key], ledger.head(value), mapping_id) is situation:
+                found.add(number, key, ledger.decode(value))
+        found.partitions.append(number)
+    return found
+
+
 async def _newest(settings: Settings, kind: TableKind, topic: str, number: int, key: bytes) -> bytes | None:
+    return (await _table(settings, kind, topic, number, bytes, only=key)).get(key)
+
+
+async def _table(
+    settings: Settings,
+    kind: TableKind,
+    topic: str,
+    number: int,
+    keep: Callable[[bytes], T],
+    *,
+    only: bytes | None = None,
+) -> dict[bytes, T]:
+    """What counts of each key in one partition of a changelog (O3), as `keep` makes it of the value."""
     tp = TopicPartition(topic, number)
     consumer = kafka.consumer(settings.kafka)
+    best: dict[bytes, tuple[tuple[int, ...], T]] = {}
     try:
         await consumer.start()
         consumer.assign([tp])
         end = (await consumer.end_offsets([tp]))[tp]
         await consumer.seek_to_beginning(tp)
-        best: bytes | None = None
         while await consumer.position(tp) < end:
             for record in (await consumer.getmany(tp, timeout_ms=1_000, max_records=5_000)).get(tp, ()):
-                if record.key != key:
+                if record.key != only if only is not None else record.key.startswith(RESERVED):
                     continue
-                if best is None or rank(kind, key, record.value) >= rank(kind, key, best):
-                    best = record.value
-        return best
+                order = rank(kind, record.key, record.value)
+                if record.key not in best or order >= best[record.key][0]:
+                    best[record.key] = (order, keep(record.value))
+        return {key: kept for key, (_, kept) in best.items()}
     finally:
         await consumer.stop()
 

@@ -6,6 +6,7 @@ records of our own (`"__sync"` names their kind). Everything here knows JSON and
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 USERS = "users"
 CREDENTIALS = "credentials"
+
+#: Why a user is in doubt whom a person asked to be sent again.
+RESYNC = "resync asked for"
 
 #: What Debezium writes for a TOASTed value that the update did not touch (M4).
 UNAVAILABLE = "__debezium_unavailable_value"
@@ -89,9 +93,27 @@ class SetAside:
 
 @dataclass(frozen=True, slots=True)
 class Resync:
-    """A person asks that the user is sent again even if nothing changed."""
+    """The user is sent again even if nothing changed: a person asks for it, or cidaas may have lost it (C3)."""
 
     who: str
+    why: str = RESYNC
+
+
+class Word(enum.Enum):
+    """What a person can answer of one user."""
+
+    DROP = "drop"  # a refused version is signed off: it will not be sent
+    ALLOW = "allow"  # a delete behind the brake is sent
+    REJECT = "reject"  # a delete behind the brake is not sent
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A person's answer about one version of one user, the one that the person saw; void for any other."""
+
+    word: Word
+    who: str
+    version: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +124,7 @@ class Epoch:
     topic: str
 
 
-Control = Removal | ReadAgain | SetAside | Resync | Epoch
+Control = Removal | ReadAgain | SetAside | Resync | Answer | Epoch
 
 
 def after_commit(sequence: object) -> int | None:
@@ -233,7 +255,10 @@ def _control(record: dict[str, Any]) -> Control:
         if kind == "set_aside":
             return SetAside(str(record["reason"]))
         if kind == "resync":
-            return Resync(str(record.get("who", "")))
+            return Resync(str(record.get("who", "")), str(record.get("why", RESYNC)))
+        if kind == "answer":
+            epoch, offset = record["version"]
+            return Answer(Word(record["word"]), str(record["who"]), (int(epoch), int(offset)))
     except (KeyError, TypeError, ValueError, IndexError, AttributeError):
         raise UnreadableError(f"the control record {kind!r} lacks a field") from None
     raise UnreadableError("the control record is of an unknown kind")
@@ -264,7 +289,14 @@ def write_control(control: Control) -> bytes:
         case SetAside():
             body = {"__sync": "set_aside", "reason": control.reason}
         case Resync():
-            body = {"__sync": "resync", "who": control.who}
+            body = {"__sync": "resync", "who": control.who, "why": control.why}
+        case Answer():
+            body = {
+                "__sync": "answer",
+                "word": control.word.value,
+                "who": control.who,
+                "version": control.version,
+            }
         case Epoch():
             body = {"__sync": "epoch", "epoch": control.number, "topic": control.topic}
     return orjson.dumps(body)

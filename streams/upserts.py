@@ -122,7 +122,7 @@ class Upserts:
         others = delivery.calls.successes > since
         halve = policy.halve is Halve.AT_ONCE or (policy.halve is Halve.SECOND_TIME and failures >= 1 and others)
         if halve and len(jobs) == 1:
-            reason = "refused_call" if error.kind is not Kind.SERVER else "server_error"
+            reason = Reason.SERVER_ERROR if error.kind is Kind.SERVER else Reason.REFUSED_CALL
             await self._write([(jobs[0], quarantined(jobs[0], reason, str(error)))])
             return []
         if policy.settle:

@@ -63,8 +63,8 @@ def refused(job: Job, reason: Reason, message: str, max_wait: float) -> Entry:
     return entry
 
 
-def quarantined(job: Job, reason: str, message: str) -> Entry:
+def quarantined(job: Job, reason: Reason, message: str) -> Entry:
     """The entry of the one user whose presence fails a whole call (C6)."""
     entry = job.next_entry(State.QUARANTINED, time.time())
-    entry.reason, entry.message = reason, message
+    entry.reason, entry.message = reason.value, message
     return entry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,16 @@ from streams import ledger, snapshots
 from streams.explain import sentence
 from streams.jobs import Do
 from streams.ledger import Situation
+from streams.orders import BY
+from streams.standing import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from streams.pipeline import Pipeline
+
+#: Users looked at before the event loop gets its turn.
+_SLICE = 500
 
 
 def readiness(pipeline: Pipeline) -> dict[str, Any]:
@@ -148,6 +154,24 @@ def applied(pipeline: Pipeline, ids: Iterable[str]) -> dict[str, list[int]]:
     return found
 
 
+async def standing(pipeline: Pipeline, situation: Situation, reason: str, limit: int | None) -> dict[str, Any]:
+    """The users of this worker's partitions in one situation that the ledger knows."""
+    found = Standing(reason, limit)
+    for partition in pipeline.partitions():
+        keys = partition.standing(situation)
+        for start in range(0, len(keys), _SLICE):
+            if partition.closing:
+                break
+            some = keys[start : start + _SLICE]
+            for key, stored in zip(some, partition.ledger.store.get_many(some), strict=True):
+                if stored is not None:
+                    found.add(partition.number, key, ledger.decode(stored.value))
+            await asyncio.sleep(0)
+        if not partition.closing:
+            found.partitions.append(partition.number)
+    return found.body()
+
+
 def describe(user_id: str, snap: bytes | None, entry: bytes | None, mapping_id: str) -> dict[str, Any]:
     """One user from the two encoded values; columns are named, their values are not shown."""
     body: dict[str, Any] = {"user": user_id, "situation": None, "snapshot": None, "ledger": None}
@@ -204,6 +228,7 @@ def _entry(entry: ledger.Entry, mapping_id: str) -> dict[str, Any]:
         "next_try": entry.next_try or None,
         "notes": list(entry.notes),
         "latency": entry.latency,
+        "by": entry.extra.get(BY, ""),
     }
 
 

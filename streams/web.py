@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from streams import views
+from streams.ledger import Situation
 
 if TYPE_CHECKING:
     from streams.service import App
@@ -37,6 +38,12 @@ def register(app: App) -> None:
         if found is None:
             return self.json({"owner": views.owner(pipeline, key)}, status=421)
         return self.json(found)
+
+    @app.page("/sync/standing/{situation}")
+    async def standing(self: Any, request: Any, situation: str) -> Any:
+        limit = request.query.get("limit")
+        asked = (Situation(situation), request.query.get("reason", ""), int(limit) if limit else None)
+        return self.json(await views.standing(pipeline, *asked))
 
     @app.page("/sync/applied")
     async def applied(self: Any, request: Any) -> Any:

@@ -15,7 +15,7 @@ _LOOK = 0.2
 _STUCK = 180.0  # seconds without any progress; then the check says what is missing
 
 # Situations of users for whom nothing is to be done now.
-_SETTLED = ("in_sync", "quarantined", "parked", "rejected", "nothing_to_do", "not_selected")
+_SETTLED = ("in_sync", "quarantined", "dropped", "parked", "rejected", "nothing_to_do", "not_selected")
 
 
 @dataclass(slots=True)

@@ -30,6 +30,11 @@ class Reason(enum.Enum):
     FOREIGN_SUB = "foreign_sub"
     UNMATCHED = "unmatched"
     UNREADABLE = "unreadable"
+    # this user's presence fails whole calls (C6), or its delete comes to nothing (C8):
+    REFUSED_CALL = "refused_call"
+    SERVER_ERROR = "server_error"
+    DELETE_REFUSED = "delete_refused"
+    PURGE_WITHOUT_EFFECT = "purge_without_effect"
 
 
 class Cure(enum.Enum):
@@ -72,7 +77,18 @@ REMEDY: dict[Reason, str] = {
     Reason.FOREIGN_SUB: "The address belongs to another cidaas user; the user is sent again alone.",
     Reason.UNMATCHED: "cidaas did not answer for this user; it is sent again alone.",
     Reason.UNREADABLE: "cidaas' answer for this user names no known state; it is sent again alone.",
+    Reason.REFUSED_CALL: "cidaas refuses every call that this user is in; its message says why: correct the row or the "
+    "mapping.",
+    Reason.SERVER_ERROR: "cidaas fails in every call with this user: give cidaas support the message and the sub.",
+    Reason.DELETE_REFUSED: "Look the user up at cidaas, by its sub, and delete it there, or cure what refuses it.",
+    Reason.PURGE_WITHOUT_EFFECT: "cidaas accepted the delete, but the user is still there: ask cidaas support.",
 }
+
+
+def remedy(reason: str) -> str:
+    """What a person should do about a reason of the ledger; "" for one that is none of a refusal."""
+    return next((text for known, text in REMEDY.items() if known.value == reason), "")
+
 
 _MAIL = r"(e-?mail|<address>)"
 _TAKEN = (

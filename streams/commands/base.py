@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import sys
@@ -71,13 +72,13 @@ def worker_url() -> str:
     return os.environ.get("WORKER_URL", f"http://127.0.0.1:{os.environ.get('WEB_PORT', '6066')}").rstrip("/")
 
 
-async def ask(path: str, url: str | None = None) -> tuple[int, dict[str, Any]]:
+async def ask(path: str, url: str | None = None, seconds: float = 5.0) -> tuple[int, dict[str, Any]]:
     """Ask a worker; returns the HTTP status and the answer.
 
     Raises:
         Away: nobody answers there.
     """
-    async with httpx.AsyncClient(timeout=5.0, trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=seconds, trust_env=False) as client:
         try:
             answer = await client.get(f"{url or worker_url()}{path}")
         except httpx.HTTPError:
@@ -87,6 +88,22 @@ async def ask(path: str, url: str | None = None) -> tuple[int, dict[str, Any]]:
     except ValueError:
         raise Away from None
     return answer.status_code, body
+
+
+async def ask_all(path: str, seconds: float = 60.0) -> list[dict[str, Any]]:
+    """Ask all workers the same; nothing from those that do not answer.
+
+    Raises:
+        Away: not one answers.
+    """
+    _, first = await ask("/sync/status")
+    answers = []
+    for url in [None, *(url for url in first.get("workers", []) if url != first.get("url"))]:
+        with contextlib.suppress(Away):
+            code, body = await ask(path, url, seconds)
+            if code == 200:
+                answers.append(body)
+    return answers
 
 
 def table(rows: list[tuple[str, str]]) -> str:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streams import kafka
-from streams.commands import base
+from streams.commands import base, orders
 from streams.offline import read_user
-from streams.rows import Resync, write_control
+from streams.rows import Resync
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -24,21 +23,12 @@ def commands(settings: Settings) -> list[click.Command]:
     @base.json_option
     @base.run
     async def resync(user_id: str, as_json: bool) -> int:
-        key = user_id.encode()
-        snap, _, partition = await read_user(settings, key)
+        snap, _, _ = await read_user(settings, user_id.encode())
         if snap is None:
             base.fail(f"user {user_id} was never seen, so there is nothing to send; is it the right id?", base.WRONG)
-        producer = kafka.producer(settings.kafka)
-        try:
-            await producer.start()
-            # Through the user's own partition, so that it stands in order with the user's changes.
-            meta = await producer.send_and_wait(
-                settings.topics.identity, write_control(Resync(getpass.getuser())), key=key, partition=partition
-            )
-        finally:
-            await producer.stop()
+        (placed,) = await orders.order(settings, [(user_id, Resync(getpass.getuser()))])
         if as_json:
-            base.show_json({"user": user_id, "partition": partition, "offset": meta.offset})
+            base.show_json(placed)
         else:
             click.echo(f"asked for; `user {user_id}` shows what becomes of it")
         return base.OK

@@ -21,6 +21,7 @@ _WORDS = {
     "in_sync": "in sync",
     "pending": "pending",
     "quarantined": "refused by cidaas",
+    "dropped": "signed off",
     "set_aside": "set aside",
     "parked": "deletes parked",
     "rejected": "deletes rejected",

@@ -32,11 +32,11 @@ def commands(settings: Settings) -> list[click.Command]:
         if email is not None:
             user_id = await _by_email(settings, email)
         assert user_id is not None
-        body = await _ask(settings, user_id)
+        body = await look_up(settings, user_id)
         if as_json:
             base.show_json(body)
         else:
-            click.echo(_text(body))
+            click.echo(text(body))
         return base.OK if body["snapshot"] is not None else base.WRONG
 
     return [user]
@@ -62,7 +62,7 @@ async def _by_email(settings: Settings, email: str) -> str:
     return str(rows[0]["id"])
 
 
-async def _ask(settings: Settings, user_id: str) -> dict[str, Any]:
+async def look_up(settings: Settings, user_id: str) -> dict[str, Any]:
     """From the worker that owns the user; from the topics when none runs."""
     url: str | None = None
     for _ in range(3):
@@ -87,7 +87,8 @@ def _when(seconds: float | None) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds)) if seconds else "-"
 
 
-def _text(body: dict[str, Any]) -> str:
+def text(body: dict[str, Any]) -> str:
+    """What is shown of one user, as text."""
     lines = [f"user {body['user']}: {body['sentence']}", ""]
     rows: list[tuple[str, str]] = []
     snap, entry = body["snapshot"], body["ledger"]

@@ -69,6 +69,8 @@ class Partition:
         self.unreadable = 0
         #: users with no confirmed entry when we took over (C5); emptied when their time is over.
         self.unconfirmed: set[bytes] = set()
+        #: users that were put in doubt since their last call began: its answer does not confirm them.
+        self.doubted: set[bytes] = set()
         #: users of whom the ledger knows but `snapshots` does not, or not their row: it is lost (O4).
         self.orphans: list[bytes] = []
         self._taken_at = 0.0
@@ -145,6 +147,7 @@ class Partition:
 
         # Made when everything before is in the store: what the join has on its way is newer than what is there now.
         # The doubt is first: after a crash in between, the next owner still finds the late snapshot behind ours.
+        self.doubted.update(keys)
         await entries.put_made(doubted)
         if kind is TableKind.SNAPSHOTS and not self.closed:
             await snaps.put_made(newest)

@@ -243,6 +243,12 @@ class _Consumer:
     async def beginning_offsets(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         return {tp: self._broker.first[tp.topic, tp.partition] for tp in tps}
 
+    async def end_offsets(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        return {tp: self._broker.end(tp.topic, tp.partition) for tp in tps}
+
+    async def seek_to_beginning(self, tp: TopicPartition) -> None:
+        self._at[tp] = 0
+
     def seek(self, tp: TopicPartition, offset: int) -> None:
         self._at[tp] = offset
 
@@ -396,7 +402,10 @@ class Control:
     async def put(self, key: str, body: dict[str, Any] | None) -> None:
         self.puts.append(key)
         await self.reading.wait()
-        self.state[key] = orjson.loads(orjson.dumps(body))
+        if body is None:
+            self.state.pop(key, None)
+        else:
+            self.state[key] = orjson.loads(orjson.dumps(body))
         self.changed.set()
 
     async def wait_changed(self) -> None:

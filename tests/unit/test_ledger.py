@@ -69,6 +69,7 @@ def test_an_entry_is_decoded_as_it_was_encoded_and_its_header_says_the_same(it: 
     [
         (State.CONFIRMED, Situation.IN_SYNC),
         (State.QUARANTINED, Situation.QUARANTINED),
+        (State.DROPPED, Situation.DROPPED),
         (State.PARKED, Situation.PARKED),
         (State.REJECTED, Situation.REJECTED),
         (State.IN_DOUBT, Situation.PENDING),

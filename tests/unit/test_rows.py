@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from streams.rows import (
     CREDENTIALS,
     USERS,
+    Answer,
     Epoch,
     ReadAgain,
     Removal,
@@ -22,6 +23,7 @@ from streams.rows import (
     RowReader,
     SetAside,
     UnreadableError,
+    Word,
     after_commit,
     write_control,
 )
@@ -197,7 +199,8 @@ def test_no_record_whatsoever_raises_anything_else(record: dict[str, Any]) -> No
             st.dictionaries(st.text(), st.dictionaries(st.text(), st.integers(0, 9))),
         ),
         st.builds(SetAside, st.text()),
-        st.builds(Resync, st.text()),
+        st.builds(Resync, st.text(), st.text()),
+        st.builds(Answer, st.sampled_from(Word), st.text(), st.tuples(st.integers(0, 9), st.integers(0, 1 << 62))),
         st.builds(Epoch, st.integers(0, 1 << 31), st.text()),
     )
 )

@@ -98,6 +98,6 @@ def test_who_is_not_in_the_answer_goes_again_at_once_and_then_with_patience(reas
 
 def test_the_guilty_user_of_a_call_is_quarantined_with_its_reason() -> None:
     """C6: a person has to see what cidaas said."""
-    entry = quarantined(job(), "refused_call", "cidaas answered 400")
+    entry = quarantined(job(), Reason.REFUSED_CALL, "cidaas answered 400")
     assert (entry.state, entry.reason, entry.message) == (State.QUARANTINED, "refused_call", "cidaas answered 400")
     assert entry.version == VERSION
