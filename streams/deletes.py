@@ -86,6 +86,7 @@ class Deletes:
         self._delivery.wait(job, seconds)
 
     async def _finish(self, job: Job, entry: Entry) -> None:
+        await self._delivery.refused.judge([(job, entry)])
         await self._delivery.write([(job, entry)])
         self._delivery.count([(job, entry)])
         self._delivery.release([job])

@@ -21,6 +21,7 @@ from streams.jobs import Do, Inspector, Job
 from streams.ledger import Entry, Situation, State, decode
 from streams.orders import answered
 from streams.pace import Pace
+from streams.refused import Refused
 from streams.rows import SetAside, write_control
 from streams.upserts import Upserts
 from streams.windows import Windows
@@ -60,6 +61,7 @@ class Delivery:
         self.upserts = Upserts(self)
         self.brake = Brake(settings.brake, pipeline)
         self.deletes = Deletes(self)
+        self.refused = Refused(settings.delivery, pipeline.control)
         self._tasks: set[asyncio.Task[None]] = set()
         self._poke = asyncio.Event()
         self._taking = True

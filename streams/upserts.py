@@ -156,6 +156,7 @@ class Upserts:
         await self._write(results)
 
     async def _write(self, results: list[tuple[Job, Entry]]) -> None:
+        await self._delivery.refused.judge(results)
         await self._delivery.write(results)
         for job, entry in results:
             if entry.state in (State.CONFIRMED, State.IN_DOUBT):

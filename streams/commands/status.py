@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streams.commands import base
+from streams.refused import REMEDY
 from streams.source import guard
 
 if TYPE_CHECKING:
@@ -142,7 +143,11 @@ def _problems(
         if worker.get("starting"):
             add("starting", f"worker {worker['worker']} is still starting", "Wait a moment.")
     if body["paused"]:
-        add("paused", f"delivery is paused: {body['paused'].get('why', '')}", "Run `resume` when it may go on.")
+        why = f"delivery is paused: {body['paused'].get('why', '')}"
+        if body["paused"].get("limit"):
+            add("refusals", why, REMEDY)
+        else:
+            add("paused", why, "Run `resume` when it may go on.")
     if (body["brake"] or {}).get("tripped"):
         why = body["brake"]["tripped"]["why"]
         add("delete_brake", f"deletes are parked: {why}", "Run `deletes allow` or `deletes reject`.")

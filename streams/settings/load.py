@@ -147,6 +147,8 @@ def _delivery(section: Section, env: Environment) -> Delivery:
         max_wait=section.number("max_wait", 0.250, 0.0, 60.0),
         concurrency=section.integer("concurrency", 8, 1, 64),
         max_retry_wait=section.number("max_retry_wait", 60.0, 1.0, 3600.0),
+        refused_share=section.number("refused_share", 0.2, 0.0, 1.0),
+        refused_window=section.integer("refused_window", 500, 50, 1_000_000),
         temporary_email=section.text("temporary_email"),
     )
     section.get("start")

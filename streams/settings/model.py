@@ -149,7 +149,10 @@ class Cidaas:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """When users leave and how many at a time. Times are in seconds; `only` is ids, the first N, or everybody."""
+    """When users leave and how many at a time. Times are in seconds; `only` is ids, the first N, or everybody.
+
+    More than `refused_share` refused among the last `refused_window` judged users pause everything.
+    """
 
     start: Literal["paused", "running"]
     only: tuple[str, ...] | int | None
@@ -158,6 +161,8 @@ class Delivery:
     max_wait: float
     concurrency: int
     max_retry_wait: float
+    refused_share: float
+    refused_window: int
     temporary_email: str | None
 
 

@@ -413,7 +413,8 @@ class Control:
         await self.changed.wait()
 
     def paused(self, start: str) -> dict[str, Any] | None:
-        return self.state.get("delivery")
+        entry: dict[str, Any] | None = self.state.get("delivery")
+        return entry if entry and entry.get("paused", True) else None
 
 
 class Legacy:
