@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 IDENTITY = "identity"
 DELIVERY = "delivery"
 BRAKE = "brake"
+#: the last request for a sweep, and, with /PARTITION behind it, what the owner of a partition answers.
+SWEEP = "sweep"
 
 
 class Control:
@@ -45,6 +47,8 @@ class Control:
         self.source_lsn = 0
         self.source_after_commit = 0
         self.heartbeat_at = 0.0
+        #: heartbeats and markers read so far: whoever waits for the next one does not ask a clock.
+        self.heartbeats = 0
         #: notifications of the connector about snapshots, newest last.
         self.notifications: list[dict[str, Any]] = []
         self.changed = asyncio.Event()
@@ -166,5 +170,6 @@ class Control:
         self.source_lsn = lsn
         self.source_after_commit = after_commit(source.get("sequence")) or 0
         self.heartbeat_at = time.time()
+        self.heartbeats += 1
         if self.on_marker is not None:
             self.on_marker(message.get("prefix", ""), base64.b64decode(message.get("content") or ""), lsn)

@@ -185,8 +185,8 @@ class Join:
         except UnreadableError:
             mark = {"topic": record.topic, "partition": record.partition, "offset": record.offset, "reason": why}
             key = records.UNREADABLE + b"%020d" % record.offset
-            work.reserved.append((key, records.pack(partition.snapshots.owner, mark)))
-            if partition.snapshots.store.get(key) is None:
+            if partition.snapshots.store.get(key) is None:  # read twice, it may have been swept meanwhile
+                work.reserved.append((key, records.pack(partition.snapshots.owner, mark)))
                 partition.unreadable += 1
             return
         snap = work.snaps.setdefault(record.key, Snapshot())

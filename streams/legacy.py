@@ -10,6 +10,7 @@ import asyncio
 import base64
 import datetime
 import logging
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -18,8 +19,10 @@ from psycopg import errors, sql
 from psycopg.rows import dict_row
 from psycopg.types.string import TextLoader
 
+from streams.comparison import Rows
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from streams.settings import CredentialsTable, Settings, UsersTable
 
@@ -27,9 +30,11 @@ log = logging.getLogger(__name__)
 
 
 #: Names the system and the database behind a connection.
-SYSTEM = sql.SQL(
-    "SELECT system_identifier::text || '/' || current_database() AS name FROM pg_control_system()"
-)
+SYSTEM = sql.SQL("SELECT system_identifier::text || '/' || current_database() AS name FROM pg_control_system()")
+
+
+STANDBY = sql.SQL("SELECT pg_is_in_recovery() AS standby")
+ON_STANDBY = "LEGACY_DATABASE_URL is a standby, which may be behind: name the primary"
 
 
 class LegacyAwayError(RuntimeError):
@@ -57,6 +62,18 @@ def _select(table: UsersTable | CredentialsTable, column: str, ids: Sequence[str
         column=sql.Identifier(column),
         ids=_literals(ids),
     )
+
+
+def keys_of(
+    table: UsersTable | CredentialsTable, *columns: str, where: str = "", ids: Sequence[str] = ()
+) -> sql.Composed:
+    """Select key columns only: of all rows, or of those whose column `where` is among `ids`."""
+    query = sql.SQL("SELECT {columns} FROM {table}").format(
+        columns=sql.SQL(", ").join(map(sql.Identifier, columns)), table=qualified(table.name)
+    )
+    if not where:
+        return query
+    return query + sql.SQL(" WHERE {column} IN ({ids})").format(column=sql.Identifier(where), ids=_literals(ids))
 
 
 def _values(row: dict[str, Any]) -> dict[str, Any]:
@@ -107,8 +124,10 @@ def _why(error: BaseException, url: str) -> str:
 class Legacy:
     """A read-only connection to the legacy database, made anew when it broke."""
 
-    def __init__(self, settings: Settings, timeout: float = 5.0) -> None:
+    def __init__(self, settings: Settings, timeout: float = 5.0, patience: float | None = None) -> None:
+        """`timeout` seconds for connecting and for a statement, `patience` for all of a transaction."""
         self._settings, self._timeout = settings, timeout
+        self._patience = patience if patience is not None else timeout
         self._connection: psycopg.AsyncConnection[dict[str, Any]] | None = None
         self._lock = asyncio.Lock()
         #: what SYSTEM has to say, "" for whatever it says: another database would say of everybody "not there".
@@ -140,27 +159,51 @@ class Legacy:
 
         Raises:
             LegacyAwayError: unreachable, refused, too slow, or a standby, which may be behind what is known here.
+            NoSuchIdError: one of the ids is not of the type of the key.
         """
         source = self._settings.source
-        statements: list[sql.Composed | sql.SQL] = [
-            sql.SQL("SELECT pg_is_in_recovery() AS standby"),
-            _select(source.users, source.users.id, ids),
-        ]
+        statements = [_select(source.users, source.users.id, ids)]
         if source.credentials is not None:
             statements.append(_select(source.credentials, source.credentials.user_id, ids))
-        try:
-            answers = await self.queries(statements)
-        except NoSuchIdError:
-            raise LegacyAwayError("the legacy database does not take one of these ids for one of its own") from None
-        if answers[0][0]["standby"]:
-            raise LegacyAwayError("LEGACY_DATABASE_URL is a standby, which may be behind: name the primary")
-        users = {_plain(row[source.users.id]): _values(row) for row in answers[1]}
+        answers = await self._primary(statements)
+        users = {_plain(row[source.users.id]): _values(row) for row in answers[0]}
         credentials: dict[str, dict[str, dict[str, Any]]] = {}
         if source.credentials is not None:
-            for row in answers[2]:
+            for row in answers[1]:
                 owner, pk = _plain(row[source.credentials.user_id]), str(row[source.credentials.id])
                 credentials.setdefault(owner, {})[pk] = _values(row)
         return {one: (users.get(_plain(one)), credentials.get(_plain(one), {})) for one in ids}
+
+    async def present(self, ids: Sequence[str]) -> dict[str, Rows]:
+        """Say which rows of these users are there, as of one moment.
+
+        Raises:
+            LegacyAwayError: unreachable, refused, too slow, or a standby.
+        """
+        source = self._settings.source
+        statements = [keys_of(source.users, source.users.id, where=source.users.id, ids=ids)]
+        if (table := source.credentials) is not None:
+            statements.append(keys_of(table, table.user_id, table.id, where=table.user_id, ids=ids))
+        try:
+            answers = await self._primary(statements)
+        except NoSuchIdError:
+            if len(ids) == 1:
+                return {ids[0]: Rows()}
+            half = len(ids) // 2
+            return await self.present(ids[:half]) | await self.present(ids[half:])
+        users = {_plain(row[source.users.id]) for row in answers[0]}
+        credentials: dict[str, set[str]] = {}
+        if table is not None:
+            for row in answers[1]:
+                credentials.setdefault(_plain(row[table.user_id]), set()).add(str(row[table.id]))
+        return {one: Rows(_plain(one) in users, frozenset(credentials.get(_plain(one), ()))) for one in ids}
+
+    async def _primary(self, statements: Sequence[sql.Composed]) -> list[list[dict[str, Any]]]:
+        """Run reading statements on the primary: a standby may be behind, and say of the newest users "not there"."""
+        standby, *answers = await self.queries([STANDBY, *statements])
+        if standby[0]["standby"]:
+            raise LegacyAwayError(ON_STANDBY)
+        return answers
 
     async def query(self, query: sql.Composed | sql.SQL, params: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Run one reading statement.
@@ -180,15 +223,23 @@ class Legacy:
             LegacyAwayError: unreachable, refused, or too slow.
             NoSuchIdError: an id in them is not of the column's type.
         """
+        async with self.moment() as connection:
+            return [await (await connection.execute(statement, params or None)).fetchall() for statement in statements]
+
+    @asynccontextmanager
+    async def moment(self) -> AsyncIterator[psycopg.AsyncConnection[dict[str, Any]]]:
+        """One reading transaction, which sees the database as of one moment.
+
+        Raises:
+            LegacyAwayError: unreachable, refused, or too slow.
+            NoSuchIdError: an id in a statement is not of the column's type.
+        """
         async with self._lock:
             try:
-                async with asyncio.timeout(self._timeout):
+                async with asyncio.timeout(self._patience):
                     connection = await self._connected()
                     async with connection.transaction():
-                        return [
-                            await (await connection.execute(statement, params or None)).fetchall()
-                            for statement in statements
-                        ]
+                        yield connection
             except (errors.InvalidTextRepresentation, errors.NumericValueOutOfRange):
                 raise NoSuchIdError from None
             except (psycopg.Error, OSError, TimeoutError) as error:
@@ -206,7 +257,8 @@ class Legacy:
                 connect_timeout=int(self._timeout),
                 application_name="cidaas-sync",
                 # With row_security off, a policy that would hide rows is an error and not an absence.
-                options="-c default_transaction_read_only=on -c statement_timeout=5000 -c row_security=off "
+                options=f"-c default_transaction_read_only=on -c statement_timeout={self._timeout * 1000:.0f} "
+                "-c row_security=off "
                 "-c default_transaction_isolation=repeatable\\ read -c TimeZone=UTC",
             )
             for name in ("json", "jsonb"):  # as text, which is what Debezium makes of it

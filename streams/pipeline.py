@@ -27,9 +27,10 @@ from streams.rereads import Rereads
 from streams.rows import SetAside, write_control
 from streams.state import AGAIN, Changelog, Partition, Store, TableKind, TruncatedError, records
 from streams.state.store import RESERVED
+from streams.sweep import Sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Collection, Coroutine
 
     from aiokafka import AIOKafkaConsumer
     from faust.types import EventT
@@ -196,11 +197,13 @@ class Pipeline:
         self.legacy = Legacy(self.settings)
         self.delivery = Delivery(self)
         self.rereads = Rereads(self)
+        self.sweep = Sweep(self)
         self.join = Join(self.settings, self.send, self.delivery.joined)
         self._upkeep = [
             asyncio.create_task(self._watched(self._mark()), name="marks"),
             asyncio.create_task(self._watched(self.delivery.answer_brake()), name="brake"),
             asyncio.create_task(self._watched(self.rereads.run()), name="rereads"),
+            asyncio.create_task(self._watched(self.sweep.run()), name="sweep"),
         ]
         self.identity = Identity.of(self.settings, await self._source(), topic)
         await self._first_or_same()
@@ -431,6 +434,16 @@ class Pipeline:
         Faust's own note of it is empty for a while when one rebalance follows another.
         """
         return int(await self.app.consumer.committed(TP(self.settings.topics.identity, number)))
+
+    async def ends(self, numbers: Collection[int]) -> dict[int, int]:
+        """The offsets that the next records of these partitions of the source will have, asked of the broker."""
+        tps = [TopicPartition(self.settings.topics.identity, number) for number in numbers]
+        consumer = self.new_consumer()
+        await consumer.start()
+        try:
+            return {tp.partition: end for tp, end in (await consumer.end_offsets(tps)).items()}
+        finally:
+            await consumer.stop()
 
     def behind(self, partition: Partition) -> bool:
         """Whether records of this partition may wait to be joined."""

@@ -210,6 +210,8 @@ class Merger:
             if snap.applied > removal.applied:
                 return Merge.NOTHING
             result = _sweep(snap, removal)
+            if result is Merge.VERSION:
+                snap.streamed = False  # nobody knows when the row went: there is no latency to measure
         else:
             row = snap.credentials.get(removal.pk)
             if row is not None and (row.epoch, row.lsn) > (removal.epoch, removal.lsn or 0):

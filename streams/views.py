@@ -11,11 +11,13 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from streams import ledger, snapshots
+from streams.comparison import Found
 from streams.explain import sentence
 from streams.jobs import Do
 from streams.ledger import Situation
 from streams.orders import BY
 from streams.standing import Standing
+from streams.sweep import summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -102,6 +104,7 @@ def status(pipeline: Pipeline) -> dict[str, Any]:
         "trouble": delivery.calls.trouble,
         "brake": {"decisions": deletions, "limit": limit, "tripped": delivery.brake.tripped},
         "rereads": {"done": pipeline.rereads.done, "trouble": pipeline.rereads.trouble},
+        "sweep": summary(control.state, range(pipeline.settings.partitions)),
         "notifications": control.notifications[-30:],
         "uptime": time.time() - pipeline.started_at,
     }
@@ -265,6 +268,12 @@ class _Collector:
         for outcome, number in figures["outcomes"].items():
             outcomes.add_metric([outcome], number)
         yield outcomes
+        numbers = [partition.number for partition in self._pipeline.partitions()]
+        swept = GaugeMetricFamily("cidaas_sync_sweep_users", "What the last sweep has found.", labels=["found"])
+        last = summary(self._pipeline.control.state, numbers) or {}
+        for found in Found:
+            swept.add_metric([found.value], last.get(found.value, 0))
+        yield swept
         gauges = {
             "lag_records": (figures["lag"], "Records of legacy.identity that wait to be joined."),
             "queued_users": (figures["queued"], "Users in the queues."),

@@ -86,6 +86,7 @@ async def collect(settings: Settings) -> dict[str, Any]:
         "brake": next((worker["brake"] for worker in workers if worker.get("brake")), None),
         "heartbeat_age": min((w["heartbeat_age"] for w in workers if w.get("heartbeat_age") is not None), default=None),
         "snapshot": _snapshot(next((worker.get("notifications", []) for worker in workers), [])),
+        "sweep": next((worker["sweep"] for worker in workers if worker.get("sweep")), None),
         "source": asdict(source),
     }
     body["problems"] = _problems(settings, source, workers, body)
@@ -153,7 +154,9 @@ def _problems(
         add("delete_brake", f"deletes are parked: {why}", "Run `deletes allow` or `deletes reject`.")
     if body["users"].get("unreadable"):
         number = body["users"]["unreadable"]
-        add("unreadable", f"{number} records without a readable key", "Compare with the source (docs/operations.md).")
+        add("unreadable", f"{number} records without a readable key", "Find out who wrote them, then `source sweep`.")
+    if (body["sweep"] or {}).get("state") == "failed":
+        add("sweep_failed", f"a sweep does not end: {body['sweep']['why']}", "It is tried again by itself.")
     age = body["heartbeat_age"]
     if workers and (age is None or age > 30):
         since = "never" if age is None else f"{age:.0f} s ago"
@@ -166,6 +169,24 @@ def _duration(seconds: float) -> str:
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def sweep_words(sweep: dict[str, Any]) -> str:
+    """Where a sweep stands and what it has found."""
+    states = {
+        "asked": "asked for, not begun",
+        "running": f"running, {sweep['done']} of {sweep['of']} partitions done, {sweep['why'] or 'compares'}",
+        "failed": f"failed, it is tried again: {sweep['why']}",
+        "done": "done",
+    }
+    found = f"{sweep['gone']:,} gone, {sweep['missing']:,} missing, {sweep['credentials']:,} with other credentials"
+    return f"{states[sweep['state']]}; {found}"
+
+
+def _sweep_row(sweep: dict[str, Any]) -> str:
+    at = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(sweep["at"] or sweep["asked_at"]))
+    why = f", {sweep['asked_for']}" if sweep["asked_for"] else ""
+    return f"{sweep_words(sweep)} ({at}{why})"
 
 
 def render(body: dict[str, Any]) -> str:
@@ -186,6 +207,8 @@ def render(body: dict[str, Any]) -> str:
         expected = f" of about {body['expected']:,}" if body["expected"] > users.get("users", 0) else ""
         rows.append(("users joined", f"{users.get('users', 0):,}{expected}, {body['lag_records']:,} records behind"))
         rows += [(words, f"{users[name]:,}") for name, words in _WORDS.items() if users.get(name)]
+        if body["sweep"]:
+            rows.append(("sweep", _sweep_row(body["sweep"])))
         if body["only"] is not None:
             only = body["only"]
             rows.append(("delivery.only", f"the first {only}" if isinstance(only, int) else f"{len(only)} named users"))

@@ -117,7 +117,22 @@ class Partition:
         decided = self.snapshots.store.get(records.DELETES)
         if decided is not None:
             self.decisions = Decisions.load(records.unpack(decided.value)[1])
-        self.unreadable = sum(1 for _ in self.snapshots.store.reserved(records.UNREADABLE))
+        self.unreadable = len(self.unread())
+
+    def unread(self) -> list[bytes]:
+        """The marks of records without a readable key that no sweep has answered yet (M7)."""
+        marks = self.snapshots.store.reserved(records.UNREADABLE)
+        return [key for key, mark in marks if "swept" not in records.unpack(mark.value)[1]]
+
+    async def swept(self, marks: Sequence[bytes]) -> None:
+        """Note that both sides have been compared since these marks were made (M7); never by a tombstone (O3)."""
+        owner, items = self.snapshots.owner, []
+        for key, mark in zip(marks, self.snapshots.store.get_many(marks) if marks else [], strict=True):
+            if mark is not None:
+                items.append((key, records.pack(owner, {**records.unpack(mark.value)[1], "swept": True})))
+        await self.snapshots.put(items)
+        if not self.closed:
+            self.unreadable = len(self.unread())
 
     async def append_again(self, kind: TableKind, keys: Sequence[bytes]) -> None:
         """Append our values of these keys behind what a late writer wrote of them, and put the users in doubt (O3).

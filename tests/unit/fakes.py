@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -394,6 +395,7 @@ class Control:
         self.state: dict[str, Any] = {}
         self.puts: list[str] = []
         self.source_lsn = self.source_after_commit = 1 << 60
+        self.heartbeats = 0
         self.changed = asyncio.Event()
         #: while it is clear, what is written is not read back.
         self.reading = asyncio.Event()
@@ -410,7 +412,9 @@ class Control:
 
     async def wait_changed(self) -> None:
         self.changed.clear()
-        await self.changed.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await self.changed.wait()
 
     def paused(self, start: str) -> dict[str, Any] | None:
         entry: dict[str, Any] | None = self.state.get("delivery")
@@ -424,6 +428,7 @@ class Legacy:
         self.rows: dict[str, dict[str, Any]] = {}
         self.away: Exception | None = None
         self.looks = 0
+        self.expected = ""
 
     async def users(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         self.looks += 1
@@ -450,6 +455,9 @@ class Pipeline:
 
     def partitions(self) -> list[Partition]:
         return [runner.partition for runner in self.runners.values() if runner.partition.owned.is_set()]
+
+    def partition_of(self, key: bytes) -> int:
+        return 0
 
     def behind(self, partition: Partition) -> bool:
         return self.is_behind
