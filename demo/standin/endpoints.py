@@ -86,7 +86,7 @@ async def bulk(tenant: Tenant, call: Call) -> Answer:
     doomed: set[int] = set()
     for fault in call.changes:
         if fault.action == "fail-users" and isinstance(users, list):
-            doomed.update(fault.some(len(users)))
+            doomed.update(fault.some(_subs(users)))
     try:
         items = tenant.bulk.apply(users, frozenset(doomed))
     except WholeCallError as failure:
@@ -104,8 +104,9 @@ def _bulk_answer(tenant: Tenant, call: Call, items: list[dict[str, Any]]) -> Ans
     """The answer in the shape that switches and faults say."""
     wrapped = tenant.switches.wrapper == "data"
     names: dict[str, str] = {}
+    told = list(zip(_subs(call.payload), items, strict=True))
     if tenant.switches.answer_order == "shuffled":
-        random.shuffle(items)
+        random.shuffle(told)
     for fault in call.changes:
         if fault.action == "wrapped":
             wrapped = True
@@ -115,34 +116,36 @@ def _bulk_answer(tenant: Tenant, call: Call, items: list[dict[str, Any]]) -> Ans
             mode = fault.get("mode", "")
             if mode in ("not-json", "empty"):
                 return Answer(200, b"<html><body>OK</body></html>" if mode == "not-json" else b"")
-            items = _changed(items, mode, fault, tenant.switches.state_key)
-    if names:
-        items = [{names.get(key, key): value for key, value in item.items()} for item in items]
+            told = _changed(told, mode, fault, tenant.switches.state_key)
+    items = [{names.get(key, key): value for key, value in item.items()} for _, item in told]
     body: dict[str, Any] = {names.get("process_states", "process_states"): items}
     return answer(200, {"success": True, "status": 200, "data": body} if wrapped else body)
 
 
-def _changed(items: list[dict[str, Any]], mode: str, fault: Fault, key: str) -> list[dict[str, Any]]:
+def _subs(users: list[Any]) -> list[str]:
+    """The sub of each user of the call, "" where there is none."""
+    return [str(user.get("sub") or "") if isinstance(user, dict) else "" for user in users]
+
+
+#: The sub that was sent, and what the answer tells of it.
+_Told = list[tuple[str, dict[str, Any]]]
+
+
+def _changed(told: _Told, mode: str, fault: Fault, key: str) -> _Told:
     """Answers that do not say what happened (rule C3)."""
     if mode == "shuffled":
-        fault.random.shuffle(items)
-        return items
-    touched = fault.some(len(items))
+        fault.random.shuffle(told)
+        return told
+    touched = fault.some([sub for sub, _ in told])
     if mode == "missing":
-        return [item for position, item in enumerate(items) if position not in touched]
+        return [each for position, each in enumerate(told) if position not in touched]
     if mode == "extra":
-        return [
-            *items,
-            {"identifier": {"email": "nobody@example.org", "provider": "self"}, "sub": STRANGER, key: "UPDATED"},
-        ]
+        nobody = {"identifier": {"email": "nobody@example.org", "provider": "self"}, "sub": STRANGER, key: "UPDATED"}
+        return [*told, (STRANGER, nobody)]
+    changes = {"unknown": {key: "QUEUED"}, "anonymous": {"sub": ANONYMOUS}, "other-sub": {"sub": STRANGER}}[mode]
     for position in touched:
-        if mode == "unknown":
-            items[position][key] = "QUEUED"
-        elif mode == "anonymous":
-            items[position]["sub"] = ANONYMOUS
-        elif mode == "other-sub":
-            items[position]["sub"] = STRANGER
-    return items
+        told[position][1].update(changes)
+    return told
 
 
 async def purge(tenant: Tenant, call: Call) -> Answer:

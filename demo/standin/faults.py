@@ -25,7 +25,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "action": (str,), "status": (int,), "body": (str, dict, list, type(None)), "headers": (dict,), "when": (str,),
     "seconds": (int, float), "jitter": (int, float), "rate": (int, float), "burst": (int, float),
     "retry_after": (int, float, str, type(None)), "users": (int,), "share": (int, float), "message": (str,),
-    "mode": (str,), "keys": (dict,), "reset": (bool,),
+    "subs": (list,), "mode": (str,), "keys": (dict,), "reset": (bool,),
 }  # fmt: skip
 _MATCHES = frozenset({"endpoint", "method", "sub", "email"})
 
@@ -64,6 +64,9 @@ class Fault:
             return False
         if "sub" in match and match["sub"] not in subs:
             return False
+        only = self.script.get("subs")
+        if only is not None and not set(only) & set(subs):
+            return False
         if "email" in match and match["email"].casefold() not in (each.casefold() for each in emails):
             return False
         self.seen += 1
@@ -92,9 +95,11 @@ class Fault:
         self.tokens -= 1
         return True
 
-    def some(self, size: int) -> list[int]:
-        """The positions of the users that this fault touches: `users` of them, or a `share`; one by default."""
-        share = self.script.get("share")
+    def some(self, subs: list[str]) -> list[int]:
+        """The positions of the users that this fault touches: `users` of them, a `share`, or `subs`; one by default."""
+        size, share, only = len(subs), self.script.get("share"), self.script.get("subs")
+        if only is not None:
+            return [position for position, sub in enumerate(subs) if sub in only]
         wanted = self.get("users", 1) if share is None else round(size * share)
         return sorted(self.random.sample(range(size), min(size, wanted)))
 
@@ -186,6 +191,8 @@ def check(script: Any) -> None:
               "answers": "mode", "keys": "keys"}.get(action)  # fmt: skip
     if needed and needed not in script:
         raise FaultError(f"a fault with action {action} needs {needed}")
+    if not all(isinstance(each, str) for each in script.get("subs", [])):
+        raise FaultError("subs is a list of texts")
     if script.get("mode", "missing") not in MODES:
         raise FaultError(f"mode is one of {', '.join(sorted(MODES))}")
     if script.get("when", "before") not in ("before", "after"):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 SERVICES = ("postgres", "kafka", "connect", "cidaas")
 #: Users of the shared stack: examples of every kind, then plain ones.
-EXAMPLES, PLAIN = 1_500, range(900_001, 901_501)
+EXAMPLES, PLAIN = 1_500, range(2_001, 3_501)
 #: A swap of addresses is broken through a third one, so that the load may swap.
 ADDRESS = '"tausch.{id}@example.net"'
 _HERE = Path(__file__).parent
@@ -147,10 +147,10 @@ def arena(main_pipeline: Pipeline, request: pytest.FixtureRequest) -> Iterator[A
 
 @pytest.fixture
 def ruins(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Arena]]:
-    """Make stacks of a test's own: `arena = ruins(examples=300, plain=range(…), brake__floor="20")`."""
+    """Make stacks of a test's own: `arena = ruins(examples=300, plain=range(2_001, 2_101), brake__floor="20")`."""
     ends: list[Any] = []
 
-    def make(examples: int = 300, plain: range = range(900_001, 900_701), **changes: str) -> Arena:
+    def make(examples: int = 300, plain: range = range(2_001, 2_701), **changes: str) -> Arena:
         stack = Stack(tmp_path_factory.mktemp("ruins") / "run")
         ends.append(stack.clean)
         filled(stack, examples, plain)

@@ -80,10 +80,28 @@ class Cidaas:
         self._http.put("/_test/switches", json={"history": "full"}).raise_for_status()
         self._http.post("/_test/counters/reset").raise_for_status()
 
-    def fault(self, endpoint: str, action: str, **keys: Any) -> None:
-        """Script one fault."""
-        fault = {"match": {"endpoint": endpoint}, "action": action, **keys}
-        self._http.post("/_test/faults", json=fault).raise_for_status()
+    def fault(self, endpoint: str, action: str, *, user: int | None = None, **keys: Any) -> int:
+        """Script one fault, for calls with this `user` only if there is one; its number."""
+        match = {"endpoint": endpoint} | ({} if user is None else {"sub": self.sub(user)})
+        answer = self._http.post("/_test/faults", json={"match": match, "action": action, **keys})
+        return int(answer.raise_for_status().json()["faults"][0]["id"])
+
+    def fired(self, number: int) -> int:
+        """How many calls this fault has met."""
+        faults = self._http.get("/_test/faults").raise_for_status().json()["faults"]
+        return next(int(fault["fired"]) for fault in faults if fault["id"] == number)
+
+    def end_fault(self, number: int) -> None:
+        """Forget one fault; the calls that it holds go on."""
+        self._http.delete(f"/_test/faults/{number}").raise_for_status()
+
+    def switch(self, **values: Any) -> None:
+        """Set switches of the tenant."""
+        self._http.put("/_test/switches", json=values).raise_for_status()
+
+    def revoke_tokens(self) -> None:
+        """Make every token worthless that was given out."""
+        self._http.post("/_test/tokens/revoke").raise_for_status()
 
     def cure(self) -> None:
         """Forget all faults; held calls go on."""

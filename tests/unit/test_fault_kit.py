@@ -45,6 +45,11 @@ def test_secrets_are_found_and_not_repeated() -> None:
     assert judge.secrets_in([("log", b"user=42 partition=3 confirmed")]) == []
 
 
+def test_of_a_figure_the_worst_is_shown() -> None:
+    runs = [Result("F7", "away", seed, figures={"calls": seed, "at least": seed}) for seed in (1, 3, 2)]
+    assert results._figures(runs) == ["calls 3", "at least 1"]
+
+
 def test_the_table_shows_failures_and_what_was_not_run() -> None:
     good = Result("F1", "now and then", 1, strikes=3, recoveries=[2.0, 4.0], duplicates=2, states=100, passed=True)
     bad = Result("F1", "in bursts", 2, strikes=3, lost=1, figures={"calls": 1.234})

@@ -114,6 +114,22 @@ async def test_some_users_of_a_call_fail() -> None:
         assert len(kit.tenant.users) == 3
 
 
+async def test_a_fault_for_named_users_touches_them_and_no_others() -> None:
+    async with running() as kit:
+        await kit.fault(action="fail-users", subs=[sub(1), sub(3)])
+        await kit.fault(action="answers", mode="missing", subs=[sub(2)])
+        await kit.switch(answer_order="shuffled")
+        items = await kit.bulk(*(user(number) for number in range(5)))
+        assert {item["identifier"]["email"]: item["process_state"] for item in items} == {
+            user(number)["email"]: "FAILED" if number in (1, 3) else "CREATED" for number in (0, 1, 3, 4)
+        }
+        await kit.bulk(user(0), user(4))
+        listed = (await kit.http.get("/_test/faults")).json()["faults"]
+        assert [fault["fired"] for fault in listed] == [1, 1], "a call without them does not count"
+        refused = await kit.http.post("/_test/faults", json={"action": "fail-users", "subs": [1]})
+        assert refused.status_code == 400
+
+
 @pytest.mark.parametrize(
     "mode", ["missing", "unknown", "anonymous", "other-sub", "extra", "shuffled", "not-json", "empty"]
 )

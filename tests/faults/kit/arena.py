@@ -11,6 +11,7 @@ arena.judge()
 from __future__ import annotations
 
 import time
+from collections import Counter
 from contextlib import contextmanager
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -20,11 +21,11 @@ import orjson
 from demo.oracle import await_equal
 from demo.stack.kafka import run_async
 from tests.faults.kit import judge
-from tests.faults.kit.load import CANARY_USER, MARKER, MIX, Load
+from tests.faults.kit.load import CANARY_USER, MARKER, MIX, OWN, Load
 from tests.integration.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from demo.oracle import Report
     from demo.stack import Stack
@@ -70,6 +71,31 @@ class Arena:
     def slow(self, latency: float = LATENCY) -> None:
         """Let cidaas take `latency` seconds and a jitter for each bulk call; `sync.cidaas.cure()` ends it."""
         self.sync.cidaas.fault("bulk", "latency", seconds=latency, jitter=JITTER)
+
+    def own(self, count: int) -> list[int]:
+        """So many users that no load touches, in sync at the beginning; a test may do with them what it likes."""
+        users = list(OWN[:count])
+        there = set(self.sync.legacy.ids(f"id BETWEEN {users[0]} AND {users[-1]}"))
+        self.sync.legacy.run("UPDATE users SET status = 'active', updated_at = now() WHERE id = ANY(%s)", users)
+        missing = [user for user in users if user not in there]
+        if missing:
+            self.sync.legacy.sign_up(*missing)
+        self.in_sync(users)
+        return users
+
+    def rename(self, users: list[int], word: str) -> None:
+        """Give all of these users another name, in one transaction."""
+        self.sync.legacy.run("UPDATE users SET given_name = %s, updated_at = now() WHERE id = ANY(%s)", word, users)
+
+    def arrived(self, users: Iterable[int], word: str, seconds: float = 60.0) -> None:
+        """Wait until cidaas has all of these users with this name."""
+        for user in users:
+            self.sync.cidaas.await_user(user, lambda entity: entity.get("given_name") == word, seconds)
+
+    def in_sync(self, users: Iterable[int], seconds: float = 60.0) -> None:
+        """Wait until the worker says of all of these users that cidaas has confirmed their latest version."""
+        for user in users:
+            self.sync.sentence(user, r"^in sync: cidaas", seconds)
 
     # -- strikes -----------------------------------------------------------------------------------------------------
 
@@ -153,12 +179,16 @@ class Arena:
                 yield f"{worker.name}{path}", worker.get(path).content
 
     def figure(self, name: str, value: float | int | str) -> None:
-        """Publish a figure of this fault in the table."""
+        """Publish a figure of this fault in the table: of several runs the largest, or the smallest of "at least …"."""
         self.result.figures[name] = value
 
-    def wasted(self) -> dict[str, Any]:
-        """The stand-in's counters, for figures about calls."""
-        return self.sync.cidaas.counters()
+    def calls(self) -> Counter[str]:
+        """How the calls about users ended until now; an HTTP status, or a word of the stand-in's page."""
+        ends: Counter[str] = Counter()
+        for endpoint, seen in self.sync.cidaas.counters()["calls"].items():
+            if endpoint not in ("token", "discovery"):
+                ends.update(seen)
+        return ends
 
 
 #: counters of users in two calls at a time, or twice in one

@@ -34,8 +34,12 @@ MIX: dict[str, int] = {
     "savepoint": 8, "primary key": 4,
 }  # fmt: skip
 _NO_PASSWORD = "NOT EXISTS (SELECT FROM credentials c WHERE c.user_id = u.id)"
-#: A user that only the arena's marks change, and one whose every value is a canary: no load touches them.
-MARKER, CANARY_USER = RESERVED = (990_001, 990_002)
+#: A user that only the arena's marks change, one whose every value is a canary, and users of a test's own
+#: (`arena.own`): no load touches them. Ids lie close together: a user is picked by a random id, so that the one behind
+#: a large gap would be picked nearly always.
+MARKER, CANARY_USER = (1_991, 1_992)
+OWN = range(1_801, 1_901)
+RESERVED = (MARKER, CANARY_USER, *OWN)
 _AWAY = 180.0  # seconds the database may be away
 
 

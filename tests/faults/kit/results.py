@@ -113,7 +113,8 @@ def _figures(results: list[Result]) -> list[str]:
     for result in results:
         for name, value in result.figures.items():
             old = worst.get(name)
-            worst[name] = value if old is None or not isinstance(value, int | float) else max(old, value)
+            fold = min if name.startswith("at least") else max
+            worst[name] = value if old is None or not isinstance(value, int | float) else fold(old, value)
     return [f"{name} {round(value, 2) if isinstance(value, float) else value}" for name, value in worst.items()]
 
 
