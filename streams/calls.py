@@ -49,8 +49,13 @@ class Calls:
         self.successes = 0
         self.outcomes: Counter[str] = Counter()
         self.users_per_call: deque[int] = deque(maxlen=1_000)
-        #: what is wrong with cidaas now, in one sentence; "" while it answers.
-        self.trouble = ""
+        #: lane -> what is wrong with its calls now. A delete that succeeds says nothing of upserts that are forbidden.
+        self.troubles: dict[str, str] = {}
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with cidaas now, in one sentence for each reason; "" while it answers."""
+        return " ".join(dict.fromkeys(self.troubles.values()))
 
     async def make(
         self,
@@ -80,13 +85,13 @@ class Calls:
                 raise NotOursError
             if failpoints.armed:
                 request = partial(failpoints.around, "call" if lane == "upsert" else lane, request)
-            answer = await self._call(partitions, request)
+            answer = await self._call(partitions, lane, request)
         self.successes += 1
-        self.trouble = ""
+        self.troubles.pop(lane, None)
         self.users_per_call.append(users)
         return answer
 
-    async def _call(self, partitions: Collection[Partition], request: Callable[[], Awaitable[T]]) -> T:
+    async def _call(self, partitions: Collection[Partition], lane: str, request: Callable[[], Awaitable[T]]) -> T:
         for partition in partitions:
             partition.calls += 1
         task = asyncio.ensure_future(request())
@@ -97,7 +102,7 @@ class Calls:
             unclear = False
         except CidaasError as error:
             unclear = error.policy.settle
-            self._note(error)
+            self._note(lane, error)
             raise
         finally:
             task.cancel()  # of no effect but when this call is being cancelled itself
@@ -108,10 +113,11 @@ class Calls:
                     partition.unclear_until = time.monotonic() + self.settle
         return answer
 
-    def _note(self, error: CidaasError) -> None:
+    def _note(self, lane: str, error: CidaasError) -> None:
         self.outcomes[f"call_{error.kind.value}"] += 1
-        if self.trouble != str(error):
-            self.trouble = str(error)
+        known = self.trouble
+        self.troubles[lane] = str(error)
+        if self.trouble != known:
             log.warning("call failed kind=%s: %s", error.kind.value, error)
 
     async def drain(self, deadline: float) -> None:

@@ -353,9 +353,10 @@ class Delivery:
         user = pack(partition, key)
         if partition.not_before(key, int(time.time() * 1000)) and key in partition.unconfirmed:
             return "a call of the worker before may still be on its way (C5)"
-        if self.calls.trouble:  # before the next line: a window that waits for its turn counts as flying, too
-            return f"cidaas does not take calls: {self.calls.trouble}"
-        if any(user in queue.flying for queue in self.queues.values()):
+        do = next((do for do, queue in self.queues.items() if user in queue), Do.UPSERT)
+        if trouble := self.calls.troubles.get(do.value):  # before flying: a window that waits for its turn is that, too
+            return f"cidaas does not take calls: {trouble}"
+        if user in self.queues[do].flying:
             return "its call is on its way"
         return self._not_let_out(partition, key)
 

@@ -118,7 +118,7 @@ class Cidaas:
             raise failure(Kind.BAD_REQUEST, f"Nothing was sent: {call} cannot be written as JSON") from None
         response = await self._call(call, "POST", BULK, body)
         if not response.is_success:
-            raise _refusal(call, response, [value for entity in entities for value in values_of(entity)])
+            raise self._refusal(call, response, [value for entity in entities for value in values_of(entity)])
         try:
             return read_bulk(response.content, entities)
         except UnreadableAnswer as error:
@@ -135,7 +135,7 @@ class Cidaas:
             return DeleteOutcome.GONE if at_once else DeleteOutcome.ACCEPTED
         if response.status_code == 404 and not await self.exists(sub):
             return DeleteOutcome.GONE
-        raise _refusal(call, response)  # also a 404 for a user who is there: then the endpoint is what is missing
+        raise self._refusal(call, response)  # also a 404 for a user who is there: then the endpoint is what is missing
 
     async def exists(self, sub: str) -> bool:
         """Say whether cidaas has this user; a 404 that does not speak of a user is checked by userexistence."""
@@ -147,14 +147,14 @@ class Cidaas:
             return False
         if response.is_success:
             return True
-        raise _refusal(call, response, changes=False)
+        raise self._refusal(call, response, changes=False)
 
     async def probe(self) -> None:
         """Return when cidaas answers; asks for the discovery document, without a token."""
         call = "the probe"
         response = await self._send(call, "GET", DISCOVERY, changes=False)
         if not response.is_success:
-            raise _refusal(call, response, changes=False)
+            raise self._refusal(call, response, changes=False)
 
     async def reachable(self) -> bool:
         """Say whether cidaas answers at all; the breaker's question."""
@@ -194,10 +194,14 @@ class Cidaas:
         except RAISED as error:
             raise transport_failure(call, error, changes=changes) from None
 
-
-def _refusal(call: str, response: httpx.Response, values: Sequence[str] = (), *, changes: bool = True) -> CidaasError:
-    envelope = read_error(response.content, values)
-    return _error(call, response, response.status_code, envelope, changes=changes)
+    def _refusal(
+        self, call: str, response: httpx.Response, values: Sequence[str] = (), *, changes: bool = True
+    ) -> CidaasError:
+        if response.status_code == 403:
+            # Scopes stand in the token, for a day: only a new one shows that a person has enabled what was missing.
+            self._tokens.invalidate(response.request.headers.get("Authorization", "").removeprefix("Bearer "))
+        envelope = read_error(response.content, values)
+        return _error(call, response, response.status_code, envelope, changes=changes)
 
 
 def _unreadable(call: str, response: httpx.Response, error: UnreadableAnswer) -> CidaasError:

@@ -279,8 +279,11 @@ async def test_an_odd_sub_stays_one_segment_of_the_path() -> None:
 )
 async def test_exists(read: Any, second: Any, there: bool) -> None:
     tenant = Tenant().on("GET", READ, read).on("POST", USER_EXISTENCE, second)
-    assert await tenant.client().exists(SUB) is there
-    assert len(tenant.requests) == (1 if second is None else 2)
+    async with tenant.client() as cidaas:
+        assert await cidaas.exists(SUB) is there
+        assert len(tenant.requests) == (1 if second is None else 2)
+        assert await cidaas.exists(SUB) is there
+    assert tenant.tokens == 1, "a 403 that the other look-up makes good is no reason for a new token"
 
 
 async def test_the_probe_needs_no_token() -> None:
@@ -468,3 +471,15 @@ async def test_a_connection_is_used_again() -> None:
             (outcome,) = await cidaas.bulk([ADA])
             assert outcome.kind is OutcomeKind.DONE
     assert len(seen) == 1
+
+
+async def test_after_a_403_the_next_call_asks_for_a_new_token() -> None:
+    """Scopes stand in the token: with the old one a person's cure would show only when it ends, a day later."""
+    tenant = Tenant().on("POST", BULK, {"status_code": 403}, {"status_code": 200, "json": STORED})
+    async with tenant.client() as cidaas:
+        assert (await failure_of(cidaas.bulk([ADA]))).kind is Kind.FORBIDDEN
+        assert tenant.tokens == 1, "the same call is not repeated"
+        (outcome,) = await cidaas.bulk([ADA])
+    assert outcome.kind is OutcomeKind.DONE
+    assert tenant.tokens == 2
+    assert tenant.requests[-1].headers["authorization"] == "Bearer token-2"

@@ -447,6 +447,26 @@ def test_what_only_a_person_can_cure_is_tried_once_a_minute_and_loses_nobody(tmp
     play(tmp_path, scenario)
 
 
+def test_a_delete_that_succeeds_does_not_hide_that_upserts_are_forbidden(tmp_path: Path) -> None:
+    """C6: scopes are per kind of call, and the reason is to be read until it is cured."""
+
+    async def scenario(world: World) -> None:
+        await world.sign_up(1)
+        world.go()
+        await world.in_sync(1)
+        world.tenant.fault = raising(Kind.FORBIDDEN)
+        await world.sign_up(2)
+        await world.until(lambda: bool(world.delivery.calls.trouble), "the upsert was forbidden")
+        await world.remove(1)
+        await world.in_sync(1, seconds=30)
+        assert "scopes" in world.delivery.calls.trouble
+        assert "scopes" in world.delivery.why_waiting(world.partition, b"2")
+        await world.in_sync(2)
+        assert not world.delivery.calls.trouble
+
+    play(tmp_path, scenario)
+
+
 # -- addresses -------------------------------------------------------------------------------------------------------
 
 
