@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+import pytest
 from clock import Clock, run
 from world import World
 
@@ -80,6 +81,38 @@ def test_who_was_held_back_for_a_moment_is_sent_afterwards(tmp_path: Path) -> No
         assert world.tenant.calls == []
         world.pipeline.member = True
         await world.in_sync(1, 2, seconds=30)
+        await world.stop()
+
+    run(scenario(), clock)
+
+
+@pytest.mark.parametrize("then", ["change", "delete"])
+def test_a_call_that_lands_after_its_worker_died_is_not_the_last_word(tmp_path: Path, then: str) -> None:
+    """C5: the request of the dead worker takes effect 10 s later; what came since must come after it."""
+    clock = Clock()
+
+    async def scenario() -> None:
+        dead = await World.start(tmp_path / "dead", clock)
+        dead.tenant.late = 10.0
+        dead.tenant.going.clear()
+        dead.go()
+        await dead.sign_up(1)
+        await dead.until(lambda: dead.tenant.count("bulk") == 1, "its call is under way", 5.0)
+        await dead.stop()
+        dead.tenant.going.set()
+        world = await World.start(tmp_path / "next", clock, former=dead)
+        if then == "change":
+            await world.change(1, city="Ulm")
+        else:
+            await world.remove(1)
+        world.go()
+        await world.in_sync(1, seconds=60.0)
+        await asyncio.sleep(15)
+        entity = world.at_cidaas(1)
+        if then == "delete":
+            assert entity is None
+        else:
+            assert entity is not None and entity["address"]["locality"] == "Ulm"
         await world.stop()
 
     run(scenario(), clock)

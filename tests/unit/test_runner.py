@@ -1,0 +1,251 @@
+"""One partition in the hands of a worker: read, joined, acknowledged and delivered in that order, and in no other."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from clock import Clock, run
+from fakes import new_partition
+from world import IDENTITY, World
+
+from streams.failpoints import FailpointError, arm
+from streams.ledger import Situation
+from streams.pipeline import Runner
+from streams.state import records
+from streams.transport import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from pathlib import Path
+
+    from streams.state import Partition
+
+
+@pytest.fixture(autouse=True)
+def disarmed() -> Iterator[None]:
+    yield
+    arm("")
+
+
+class Event:
+    """A batch as Faust hands it on."""
+
+    def __init__(self, batch: Batch, acknowledged: list[int]) -> None:
+        self.value, self._acknowledged = batch, acknowledged
+
+    def ack(self) -> None:
+        self._acknowledged.append(self.value[-1].offset)
+
+
+class Worker:
+    """A runner on the partition of a world whose own owner has died, and what it acknowledged."""
+
+    def __init__(self, world: World, path: Path) -> None:
+        self.world, self.path = world, path
+        self.acknowledged: list[int] = []
+        self.crashed: BaseException | None = None
+        self.begins = 0
+        identified = asyncio.Event()
+        identified.set()
+        pipeline = SimpleNamespace(
+            app=SimpleNamespace(consumer_generation_id=1, refuse=self._crash),
+            identified=identified,
+            restores=asyncio.Semaphore(1),
+            name="worker",
+            open=self._open,
+            committed=self._committed,
+            highwater=lambda _: world.broker.end(IDENTITY, 0),
+            send=world._send,
+            join=world.join,
+            crash=self._crashed,
+            delivery=world.delivery,
+        )
+        self.runner = Runner(pipeline, 0)  # type: ignore[arg-type]
+        world.pipeline.runners[0] = self.runner
+
+    def _open(self, number: int) -> Partition:
+        self.world.partition = new_partition(self.world.broker, self.path, number=number)
+        return self.world.partition
+
+    async def _committed(self, number: int) -> int:
+        return self.begins
+
+    def _crash(self, error: BaseException) -> None:
+        self.crashed = error
+
+    async def _crashed(self, error: BaseException) -> None:
+        self.crashed = error
+
+    async def owned(self) -> None:
+        """Wait until the partition is taken over and scanned."""
+
+        def owned() -> bool:
+            return self.runner.partition is not None and self.runner.partition.owned.is_set()
+
+        await self.world.until(owned, "the partition is owned", 5.0)
+
+    async def hand(self, first: int, last: int) -> None:
+        """Hand on the records of the source from `first` to `last` as one batch."""
+        batch = [record for record in self.world.broker.logs[IDENTITY, 0] if first <= record.offset <= last]
+        await self.runner.queue.put(Event(Batch(batch), self.acknowledged))  # type: ignore[arg-type]
+
+    async def end(self) -> None:
+        self.runner.task.cancel()
+        await asyncio.wait([self.runner.task])
+        self.world.broker.confirming.set()
+        await self.world.stop()
+
+
+def play(path: Path, scenario: Callable[[Worker], Awaitable[None]], before: Any = None) -> None:
+    """A worker that takes over from one that was killed; `before` is what that one did."""
+    clock = Clock()
+
+    async def played() -> None:
+        dead = await World.start(path / "dead", clock)
+        epochs = {"epochs": [(0, 1)], "topic": "t"}
+        await dead.partition.snapshots.put([(records.EPOCHS, records.pack(dead.partition.snapshots.owner, epochs))])
+        if before is not None:
+            await before(dead)
+        await dead.stop()
+        world = World(path / "new", clock, dead.settings, dead)
+        worker = Worker(world, path / "new")
+        await scenario(worker)
+        assert worker.crashed is None or isinstance(worker.crashed, FailpointError), worker.crashed
+        await worker.end()
+
+    run(played(), clock)
+
+
+def test_a_batch_is_acknowledged_when_the_broker_and_the_store_have_it(tmp_path: Path) -> None:
+    """D1: acknowledged before, a crash would take the change with it; nobody would ever read it again."""
+
+    async def scenario(worker: Worker) -> None:
+        world = worker.world
+        await worker.owned()
+        world.put_user(1, "c")
+        world.broker.confirming.clear()
+        await worker.hand(0, 0)
+        await asyncio.sleep(5)
+        assert worker.acknowledged == []
+        world.broker.confirming.set()
+        await world.until(lambda: bool(worker.acknowledged), "acknowledged", 5.0)
+        assert world.where(1) is Situation.PENDING
+
+    play(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("point", ["before-changelog-send", "after-changelog-send", "before-acknowledgement"])
+def test_a_batch_that_was_cut_short_is_not_acknowledged(tmp_path: Path, point: str) -> None:
+    """D1: wherever the worker dies, the next one reads the batch again."""
+
+    async def scenario(worker: Worker) -> None:
+        world = worker.world
+        await worker.owned()
+        arm(f"{point}=raise@1")
+        world.put_user(1, "c")
+        await worker.hand(0, 0)
+        await asyncio.sleep(5)
+        assert isinstance(worker.crashed, FailpointError) and worker.acknowledged == []
+
+    play(tmp_path, scenario)
+
+
+def test_a_batch_with_nothing_to_write_is_not_acknowledged_before_the_one_before_it(tmp_path: Path) -> None:
+    """D2: the highest acknowledged offset is committed, and would commit the batch before it too."""
+
+    async def before(dead: World) -> None:
+        await dead.sign_up(2)
+
+    async def scenario(worker: Worker) -> None:
+        world = worker.world
+        await worker.owned()
+        world.put_user(1, "c")
+        world.broker.append(IDENTITY, 0, *world.broker.logs[IDENTITY, 0][1][4:])  # Connect repeats a credential
+        worker.begins = 2
+        world.broker.confirming.clear()
+        await worker.hand(2, 2)
+        await worker.hand(3, 3)
+        await asyncio.sleep(5)
+        assert worker.acknowledged == []
+        world.broker.confirming.set()
+        await world.until(lambda: len(worker.acknowledged) == 2, "acknowledged", 5.0)
+        assert worker.acknowledged == [2, 3]
+
+    play(tmp_path, scenario, before)
+
+
+@pytest.mark.parametrize("point", ["after-take-over", "between-changelogs", "before-scan"])
+def test_nothing_is_sent_or_joined_while_a_partition_is_being_taken_over(tmp_path: Path, point: str) -> None:
+    """O2: what is read until then is an older state; sent, it would overwrite a newer one at cidaas."""
+    held = tmp_path / "held"
+    held.touch()
+    said = tmp_path / "held.reached"
+
+    async def before(dead: World) -> None:
+        await dead.sign_up(1)
+
+    async def scenario(worker: Worker) -> None:
+        world = worker.world
+        arm(f"{point}=hold:{held}")
+        await world.until(said.exists, "the take-over is held", 5.0)
+        arm("")
+        world.go()
+        world.delivery.found(world.partition, [(b"1", Situation.PENDING, 0)])
+        world.put_user(3, "c")
+        worker.begins = 2
+        await worker.hand(2, 2)
+        await asyncio.sleep(30)
+        assert world.tenant.calls == [] and worker.acknowledged == []
+        held.unlink()
+        await world.in_sync(1, 3, seconds=60.0)
+        assert worker.acknowledged == [2]
+
+    play(tmp_path, scenario, before)
+
+
+@pytest.mark.parametrize("point", ["after-take-over", "between-changelogs", "before-scan"])
+def test_a_take_over_that_was_cut_short_leaves_no_settled_record(tmp_path: Path, point: str) -> None:
+    """C5: it has sent nothing itself, but the calls of the worker before may still be on their way."""
+
+    async def before(dead: World) -> None:
+        await dead.sign_up(1)
+
+    async def scenario(worker: Worker) -> None:
+        world = worker.world
+        arm(f"{point}=raise@1")
+        await world.until(lambda: worker.crashed is not None, "cut", 5.0)
+        await world.partition.settle()
+        arm("")
+        following = new_partition(world.broker, tmp_path / "following")
+        facts = await following.take_over("following")
+        assert not facts.settled
+        await following.close()
+
+    play(tmp_path, scenario, before)
+
+
+@pytest.mark.parametrize(
+    "points", ["after-take-over=raise@1", "between-changelogs=raise", "after-take-over=raise@2", "before-scan=raise"]
+)
+def test_a_worker_that_died_in_a_take_over_leaves_everything_to_the_next(tmp_path: Path, points: str) -> None:
+    """O3: a take-over record in one changelog alone, or in both with nothing read, is no obstacle."""
+
+    async def before(dead: World) -> None:
+        await dead.sign_up(1)
+
+    async def scenario(worker: Worker) -> None:
+        world = worker.world
+        arm(points)
+        await world.until(lambda: worker.crashed is not None, "cut", 5.0)
+        arm("")
+        await world.stop()
+        following = await World.start(tmp_path / "next", world.clock, former=world)
+        following.go()
+        await following.in_sync(1, seconds=60.0)
+        assert following.at_cidaas(1) is not None
+        await following.stop()
+
+    play(tmp_path, scenario, before)
