@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from streams.calls import ChangedError
 from streams.cidaas.errors import CidaasError, Halve, Kind
 from streams.cidaas.refusals import CURE, Cure, Reason
+from streams.conflicts import Conflicts
 from streams.jobs import Do, Job
 from streams.ledger import Entry, State
 from streams.verdicts import email_mark, judged, quarantined
@@ -39,10 +40,7 @@ class Upserts:
         self._max_wait = delivery.settings.delivery.max_retry_wait
         #: users that go in a call of their own (C3: unmatched ones).
         self.alone: set[bytes] = set()
-        #: mark of an e-mail address -> users that wait for it.
-        self._waiting_for: dict[str, set[bytes]] = {}
-        #: user in conflict -> (address it wants, address it holds at cidaas), by marks.
-        self._conflicts: dict[bytes, tuple[str, str]] = {}
+        self.conflicts = Conflicts(delivery.pipeline, delivery.wake)
 
     async def window(self, users: Sequence[bytes]) -> None:
         """Send one window; on return every user of it has been released."""
@@ -165,10 +163,9 @@ class Upserts:
         self._delivery.release([job for job, _ in results])
 
     def forget(self) -> None:
-        """Forget who waits for whose address, after a revoke: others may have freed it since."""
+        """Forget what is known of users that others own now, after a revoke."""
         self.alone.clear()
-        self._waiting_for.clear()
-        self._conflicts.clear()
+        self.conflicts.forget()
 
     # -- addresses that another user still holds ---------------------------------------------------------------------
 
@@ -176,10 +173,7 @@ class Upserts:
         """The user does not hold its former address any more: who waits for it goes at once."""
         old = job.entry.extra.get("mail", "") if job.entry is not None else ""
         new = email_mark(job.mapped.email_key) if job.mapped is not None and not job.temporary else ""
-        self._conflicts.pop(job.user, None)
-        if old and old != new:
-            for user in self._waiting_for.pop(old, ()):
-                self._delivery.wake(user)
+        self.conflicts.over(job.user, old if old != new else "")
 
     def _conflict(self, job: Job, entry: Entry) -> Entry:
         """Note who waits for which address; break a swap that cidaas would accept in no order."""
@@ -189,9 +183,8 @@ class Upserts:
         holds = str(entry.extra.get("mail", ""))
         if wants == holds or entry.reason not in _ABOUT_EMAIL:
             return entry  # its address is its own: this is about another identifier
-        self._waiting_for.setdefault(wants, set()).add(job.user)
-        self._conflicts[job.user] = (wants, holds)
-        if not self._cycle(job.user):
+        self.conflicts.found(job.user, wants, holds, entry.attempts)
+        if not self.conflicts.in_ring(job.user):
             return entry
         if self._delivery.settings.delivery.temporary_email:
             entry.extra["swap"] = True
@@ -204,22 +197,6 @@ class Upserts:
             "then resync both"
         )
         return entry
-
-    def _cycle(self, user: bytes) -> bool:
-        """Whether this user waits for an address whose holder waits, in the end, for this user's own."""
-        holders = {holds: other for other, (_, holds) in self._conflicts.items() if holds}
-        seen, current = {user}, user
-        while True:
-            wants = self._conflicts[current][0]
-            following = holders.get(wants)
-            if following is None:
-                return False
-            if following == user:
-                return True
-            if following in seen:
-                return False
-            seen.add(following)
-            current = following
 
     def _temporary(self, job: Job) -> str:
         template = self._delivery.settings.delivery.temporary_email or ""
