@@ -131,8 +131,10 @@ class Inspector:
         woken = job.user in self.woken
         self.woken.discard(job.user)
         if entry is not None and snap is not None and entry.state is State.RETRYING and entry.version == snap.version:
-            left = entry.next_try - time.time()
-            if left > 0 and not woken:
+            now = time.time()
+            left = entry.next_try - now
+            # Written in the future: the clock has been set back since, perhaps by hours, or was another worker's.
+            if left > 0 and now >= entry.at and not woken:
                 until = max(until, time.monotonic() + left)
                 job.why = entry.reason
         return until

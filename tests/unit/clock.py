@@ -26,17 +26,19 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 1_000.0
+        #: how far somebody has set the worker's clock; the broker's own stays right.
+        self.set_by = 0.0
 
     def monotonic(self) -> float:
         return self.now
 
     def time(self) -> float:
-        return BEGIN + self.now
+        return BEGIN + self.now + self.set_by
 
     @property
     def ms(self) -> int:
         """What a broker would write into a record now."""
-        return int(self.time() * 1000)
+        return int((BEGIN + self.now) * 1000)
 
 
 class _Selector(selectors.SelectSelector):

@@ -530,6 +530,22 @@ def test_a_conflict_with_one_s_own_address_is_no_swap(tmp_path: Path, reason: st
     play(tmp_path, scenario, settings_with(temporary_email=temporary))
 
 
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_a_clock_that_is_set_makes_nobody_wait_for_hours(tmp_path: Path, hours: int) -> None:
+    """The time of the next try stands in the ledger as the clock had it: setting that back would put the user off."""
+
+    async def scenario(world: World) -> None:
+        answers = [[failed("EMAIL_CONFLICT")]] * 4
+        world.tenant.fault = lambda _: answers.pop() if answers else None
+        world.go()
+        await world.sign_up(1)
+        await world.until(lambda: world.delivery.outcomes["retrying"] == 2, "refused twice")
+        world.clock.set_by = hours * 3600.0
+        await world.in_sync(1, seconds=60.0)
+
+    play(tmp_path, scenario)
+
+
 def test_who_waits_for_an_address_is_woken_when_it_is_free(tmp_path: Path) -> None:
     """The wait for a conflict is up to a minute; the moment it is cured is known."""
 
