@@ -48,6 +48,7 @@ class Calls:
         self._running: set[asyncio.Task[Any]] = set()
         self.successes = 0
         self.outcomes: Counter[str] = Counter()
+        #: of upserts; deletes go one by one.
         self.users_per_call: deque[int] = deque(maxlen=1_000)
         #: lane -> what is wrong with its calls now. A delete that succeeds says nothing of upserts that are forbidden.
         self.troubles: dict[str, str] = {}
@@ -61,7 +62,6 @@ class Calls:
         self,
         partitions: Collection[Partition],
         lane: str,
-        users: int,
         request: Callable[[], Awaitable[T]],
         holds: Callable[[], Awaitable[bool]],
     ) -> T:
@@ -88,7 +88,6 @@ class Calls:
             answer = await self._call(partitions, lane, request)
         self.successes += 1
         self.troubles.pop(lane, None)
-        self.users_per_call.append(users)
         return answer
 
     async def _call(self, partitions: Collection[Partition], lane: str, request: Callable[[], Awaitable[T]]) -> T:

@@ -283,7 +283,7 @@ class Delivery:
     ) -> T:
         """Make one call for these users, unless delivery was paused, or `holds` says no, when its turn comes."""
         partitions = {job.partition.number: job.partition for job in jobs}.values()
-        return await self.calls.make(partitions, do.value, len(jobs), request, holds or self._goes_on)
+        return await self.calls.make(partitions, do.value, request, holds or self._goes_on)
 
     async def _goes_on(self) -> bool:
         return self.paused is None

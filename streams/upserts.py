@@ -103,6 +103,7 @@ class Upserts:
                 delivery.release(jobs)  # paused while it waited for its turn
                 return
             else:
+                delivery.calls.users_per_call.append(len(jobs))
                 await self._answered(jobs, outcomes)
                 return
 

@@ -99,8 +99,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         made.clean()
 
 
-def filled(stack: Stack, examples: int = EXAMPLES, plain: range = PLAIN) -> None:
-    """Start the services, number rows from now on, fill the tables, and register the connector."""
+def filled(stack: Stack, examples: int = EXAMPLES, plain: range = PLAIN, *, capture: bool = True) -> None:
+    """Start the services, number rows from now on, fill the tables, and (`capture`) register the connector."""
     stack.up(SERVICES, capture=False)
     with postgres.connect(stack.layout) as legacy:
         legacy.execute((_HERE / "kit" / "versions.sql").read_bytes())
@@ -108,7 +108,8 @@ def filled(stack: Stack, examples: int = EXAMPLES, plain: range = PLAIN) -> None
         add_many(legacy, plain)
         insert(legacy, MARKER, given_name="Marke")
         _canary(legacy)
-    stack.capture()
+    if capture:
+        stack.capture()
 
 
 def _canary(legacy: psycopg.Connection) -> None:
@@ -147,18 +148,25 @@ def arena(main_pipeline: Pipeline, request: pytest.FixtureRequest) -> Iterator[A
 
 @pytest.fixture
 def ruins(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Arena]]:
-    """Make stacks of a test's own: `arena = ruins(examples=300, plain=range(2_001, 2_101), brake__floor="20")`."""
+    """Make stacks of a test's own: `arena = ruins(examples=300, plain=range(…), brake__floor="20")`.
+
+    With `capture=False` there is no connector yet.
+    """
     ends: list[Any] = []
 
-    def make(examples: int = 300, plain: range = range(2_001, 2_701), **changes: str) -> Arena:
+    def make(
+        examples: int = 300, plain: range = range(2_001, 2_701), *, capture: bool = True, **changes: str
+    ) -> Arena:
         stack = Stack(tmp_path_factory.mktemp("ruins") / "run")
         ends.append(stack.clean)
-        filled(stack, examples, plain)
+        filled(stack, examples, plain, capture=capture)
         pipeline = Pipeline(stack, tmp_path_factory.mktemp("pipeline"))
         _pipelines.append(pipeline)
         ends.append(pipeline.close)
         pipeline.cidaas.reset()
         pipeline.ensure(**{"delivery__temporary_email": ADDRESS} | changes)
+        if capture:
+            pipeline.assert_equal(120)
         running = _arena(pipeline, request)
         ends.append(lambda: next(running, None))
         return next(running)

@@ -132,12 +132,12 @@ class Pipeline:
 
     # -- commands --------------------------------------------------------------------------------------------------
 
-    def command(self, *words: str, worker: Worker | None = None, **env: str) -> Said:
+    def command(self, *words: str, worker: Worker | None = None, seconds: float = 60.0, **env: str) -> Said:
         """Run `faust -A streams.app WORDS`, looking at this worker (default: the only one)."""
         alive = self.alive()
         asked = worker or (alive[0] if alive else None)
         url = {"WORKER_URL": f"http://127.0.0.1:{asked.port if asked else 1}"}
-        return command(self.env | url | env, *words)
+        return command(self.env | url | env, *words, seconds=seconds)
 
     def json(self, *words: str, code: int = 0, worker: Worker | None = None) -> dict[str, Any]:
         """Run a command with --json; its answer."""
