@@ -103,6 +103,17 @@ class Brake:
             if self._under_way.get(number) == upto:
                 del self._under_way[number]
 
+    async def refresh(self, partition: Partition) -> None:
+        """Keep the number of users in the partition's figure right to a tenth: the limit is a share of all of them."""
+        known = partition.known - partition.gone
+        figure = self._pipeline.control.state.get(f"{FIGURE}{partition.number}", {"known": 0})
+        if abs(known - figure["known"]) > max(10, known // 10) and not partition.closing:
+            await self._put(partition)
+
+    async def _put(self, partition: Partition) -> None:
+        body = {**partition.decisions.body(), "known": partition.known - partition.gone}
+        await self._pipeline.control.put(f"{FIGURE}{partition.number}", body)
+
     def total(self) -> tuple[int, int]:
         """Decisions in the window over the whole pipeline, and the limit."""
         return total(self._pipeline.control.state, self._limits)

@@ -163,9 +163,11 @@ class Delivery:
             self.poke()
 
     async def answer_brake(self) -> None:
-        """Put parked deletes back into the queue when a person has answered the brake."""
+        """Put parked deletes back into the queue when a person has answered the brake; keep its limit right."""
         while True:
             await self.pipeline.control.wait_changed()
+            for partition in self.pipeline.partitions():
+                await self.brake.refresh(partition)
             state = self.pipeline.control.state.get(TRIPPED)
             if state is None or state.get("on"):
                 continue

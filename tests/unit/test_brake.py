@@ -86,6 +86,17 @@ def test_decisions_of_ten_minutes_ago_are_over() -> None:
     assert total(state, LIMITS)[0] == 1
 
 
+def test_the_limit_is_a_share_of_all_users_before_anybody_is_deleted(tmp_path: Path) -> None:
+    """Figures used to come with the first decisions only: until then the limit was that of an empty pipeline."""
+
+    async def scenario(world: World) -> None:
+        await world.sign_up(*range(1, 301))
+        await world.in_sync(*range(1, 301))
+        await world.until(lambda: total(world.pipeline.control.state, LIMITS) == (0, 15), "5 % of 300 users", 5.0)
+
+    play(tmp_path, scenario)
+
+
 # -- the line --------------------------------------------------------------------------------------------------------
 
 
