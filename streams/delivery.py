@@ -17,6 +17,7 @@ from streams.brake import TRIPPED, Brake
 from streams.calls import Calls, NotOursError
 from streams.cidaas.client import Cidaas
 from streams.deletes import Deletes
+from streams.foreign import Foreign
 from streams.jobs import Do, Inspector, Job
 from streams.ledger import Entry, Situation, State, decode
 from streams.orders import answered
@@ -62,6 +63,7 @@ class Delivery:
         self.brake = Brake(settings.brake, pipeline)
         self.deletes = Deletes(self)
         self.refused = Refused(settings.delivery, pipeline.control)
+        self.foreign = Foreign(pipeline)
         self._tasks: set[asyncio.Task[None]] = set()
         self._poke = asyncio.Event()
         self._taking = True

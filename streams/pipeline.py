@@ -205,6 +205,7 @@ class Pipeline:
             asyncio.create_task(self._watched(self.rereads.run()), name="rereads"),
             asyncio.create_task(self._watched(self.sweep.run()), name="sweep"),
             asyncio.create_task(self._watched(self.delivery.upserts.conflicts.run()), name="conflicts"),
+            asyncio.create_task(self._watched(self.delivery.foreign.run()), name="foreign"),
         ]
         self.identity = Identity.of(self.settings, await self._source(), topic)
         await self._first_or_same()

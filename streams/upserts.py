@@ -141,6 +141,9 @@ class Upserts:
     # -- answers (C3) ----------------------------------------------------------------------------------------------
 
     async def _answered(self, jobs: list[Job], outcomes: list[Outcome]) -> None:
+        others = {sub for outcome in outcomes for sub in outcome.others}
+        if others:
+            await self._delivery.foreign.note(others)  # before the answer counts: a crash brings it once more
         results: list[tuple[Job, Entry]] = []
         for job, outcome in zip(jobs, outcomes, strict=True):
             entry = judged(job, outcome, self._max_wait)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 #: Tries of a user whose refusal nobody understands, over about an hour, before quarantine (design: Refusals).
 UNKNOWN_TRIES = 10
 _UNKNOWN_FIRST_WAIT = 7.0
+#: Tries of a user whose calls end up with another user, within about a minute: each may overwrite that one (C3).
+FOREIGN_TRIES = 4
 
 
 def email_mark(email_key: str | None) -> str:
@@ -49,7 +51,8 @@ def refused(job: Job, reason: Reason, message: str, max_wait: float) -> Entry:
     entry = job.next_entry(State.RETRYING, time.time())
     entry.reason, entry.message = reason.value, message
     cure = CURE.get(reason, Cure.UNKNOWN)
-    if cure is Cure.PERMANENT or (cure is Cure.UNKNOWN and entry.attempts >= UNKNOWN_TRIES):
+    tries = FOREIGN_TRIES if reason is Reason.FOREIGN_SUB else UNKNOWN_TRIES
+    if cure is Cure.PERMANENT or (cure is Cure.UNKNOWN and entry.attempts >= tries):
         entry.state = State.QUARANTINED
         return entry
     if reason in (Reason.UNMATCHED, Reason.UNREADABLE) and entry.attempts == 1:

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from streams import ledger, snapshots
+from streams.cidaas.answers import normal_sub
 from streams.comparison import Found
 from streams.explain import sentence
 from streams.jobs import Do
@@ -79,8 +80,8 @@ def status(pipeline: Pipeline) -> dict[str, Any]:
     deletions, limit = delivery.brake.total()
     return {
         "worker": pipeline.name,
-        "url": f"http://{pipeline.app.conf.web_host}:{pipeline.app.conf.web_port}",
-        "workers": sorted(_workers(pipeline)),
+        "url": url(pipeline),
+        "workers": sorted(workers(pipeline)),
         "assigned": len(pipeline.runners),
         "owned": len(partitions),
         "partitions": partitions,
@@ -105,12 +106,18 @@ def status(pipeline: Pipeline) -> dict[str, Any]:
         "brake": {"decisions": deletions, "limit": limit, "tripped": delivery.brake.tripped},
         "rereads": {"done": pipeline.rereads.done, "trouble": pipeline.rereads.trouble},
         "sweep": summary(control.state, range(pipeline.settings.partitions)),
+        "foreign_subs": delivery.foreign.waiting(),
         "notifications": control.notifications[-30:],
         "uptime": time.time() - pipeline.started_at,
     }
 
 
-def _workers(pipeline: Pipeline) -> set[str]:
+def url(pipeline: Pipeline) -> str:
+    """Where this worker's pages are."""
+    return f"http://{pipeline.app.conf.web_host}:{pipeline.app.conf.web_port}"
+
+
+def workers(pipeline: Pipeline) -> set[str]:
     """The addresses of all workers of the group, as Faust's assignor knows them."""
     return {url.rstrip("/") for url in pipeline.app.assignor.tables_metadata()}
 
@@ -155,6 +162,25 @@ def applied(pipeline: Pipeline, ids: Iterable[str]) -> dict[str, list[int]]:
         stored = partition.snapshots.store.get(key)
         found[user_id] = list(snapshots.head(stored.value).applied) if stored is not None else [0, 0]
     return found
+
+
+async def whose(pipeline: Pipeline, subs: Iterable[str]) -> dict[str, Any]:
+    """Which of these subs belong to users of this worker's partitions, and which partitions that are (C3)."""
+    wanted = {normal_sub(sub): sub for sub in subs}
+    users: dict[str, str] = {}
+    partitions: list[int] = []
+    for partition in pipeline.partitions():
+        for seen, (key, _) in enumerate(partition.snapshots.store.items(), 1):
+            sub = wanted.get(normal_sub(pipeline.delivery.inspector.sub_of(key)))
+            if sub is not None:
+                users[sub] = key.decode()
+            if seen % _SLICE == 0:
+                await asyncio.sleep(0)
+                if partition.closing:
+                    break
+        else:
+            partitions.append(partition.number)
+    return {"users": users, "partitions": partitions}
 
 
 async def standing(pipeline: Pipeline, situation: Situation, reason: str, limit: int | None) -> dict[str, Any]:

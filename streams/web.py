@@ -45,6 +45,10 @@ def register(app: App) -> None:
         asked = (Situation(situation), request.query.get("reason", ""), int(limit) if limit else None)
         return self.json(await views.standing(pipeline, *asked))
 
+    @app.page("/sync/whose")
+    async def whose(self: Any, request: Any) -> Any:
+        return self.json(await views.whose(pipeline, request.query.getall("sub", [])))
+
     @app.page("/sync/applied")
     async def applied(self: Any, request: Any) -> Any:
         return self.json(views.applied(pipeline, request.query.getall("id", [])))

@@ -17,7 +17,7 @@ from __future__ import annotations
 import enum
 import re
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -45,7 +45,8 @@ class Outcome:
     """What the answer proves of one user that was sent.
 
     `process_state` is cidaas' word ("" where none was readable). `sub_seen` is the `sub` of the answer, never
-    ANONYMOUS; for FOREIGN_SUB it is the other user's, who is in doubt now too (C3). `message` is redacted.
+    ANONYMOUS; for FOREIGN_SUB it is the other user's. `message` is redacted. `others` are the subs in the answer that
+    nobody of the call has, the same for each of its users: whoever they belong to is in doubt now too (C3).
     """
 
     kind: OutcomeKind
@@ -53,6 +54,7 @@ class Outcome:
     sub_seen: str = ""
     message: str = ""
     reason: Reason = Reason.NONE
+    others: tuple[str, ...] = ()
 
 
 class UnreadableAnswer(ValueError):  # noqa: N818  a word of the domain, as in rows.py
@@ -74,6 +76,8 @@ _NAMES = ("email", "username", "mobile_number", "phone_number", "providerUserId"
 _STORED = ("CREATED", "UPDATED")
 _PLAIN_ITEM = {"identifier", "sub", "process_state"}
 _PLAIN_IDENTIFIER = {"email", "provider"}
+#: What a sub of ours may look like; anything else is not noted, for it may be anything.
+_ID = re.compile(r"[0-9A-Za-z_-]{1,40}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -103,7 +107,14 @@ def read_bulk(body: bytes, request: Sequence[Mapping[str, Any]]) -> list[Outcome
         return plain
     items = [_item(raw) for raw in raws]
     found = _match(items, request)
-    return [_outcome(entity, mine, request) for entity, mine in zip(request, found, strict=True)]
+    spare = any(not mine for mine in found)
+    outcomes = [_outcome(entity, mine, request, spare) for entity, mine in zip(request, found, strict=True)]
+    others = _others(items, request)
+    if not others:
+        return outcomes
+    if len(outcomes) == 1 and outcomes[0].reason is Reason.UNMATCHED:  # nobody else was sent
+        outcomes = [replace(outcomes[0], reason=Reason.FOREIGN_SUB, sub_seen=others[0])]
+    return [replace(outcome, others=others) for outcome in outcomes]
 
 
 def _states(body: bytes) -> list[Any]:
@@ -148,7 +159,7 @@ def _plain(raws: list[Any], request: Sequence[Mapping[str, Any]]) -> list[Outcom
 # -- reading one item ---------------------------------------------------------------------------------------------
 
 
-def _sub(value: object) -> str:
+def normal_sub(value: object) -> str:
     """Normalise a `sub`: the letters of a UUID may change case on the way, those of another id may not."""
     text = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
     return text.lower() if _UUID.fullmatch(text) else text
@@ -163,7 +174,7 @@ def _item(raw: object) -> _Item:
         return _Item()
     words = {word for key in _STATES if isinstance(raw.get(key), str) if (word := raw[key].strip().upper()) in _WORDS}
     identifier = raw.get("identifier")
-    sub = _sub(raw.get("sub")) or _sub(identifier.get("sub") if isinstance(identifier, dict) else None)
+    sub = normal_sub(raw.get("sub")) or normal_sub(identifier.get("sub") if isinstance(identifier, dict) else None)
     anonymous = sub.upper() == ANONYMOUS
     return _Item(
         state=words.pop() if len(words) == 1 else "",  # two words that disagree are none
@@ -232,7 +243,7 @@ def _match(items: list[_Item], request: Sequence[Mapping[str, Any]]) -> list[lis
     by_sub: dict[str, list[int]] = {}
     by_name: dict[_Name, set[int]] = {}
     for index, entity in enumerate(request):
-        by_sub.setdefault(_sub(entity.get("sub")), []).append(index)
+        by_sub.setdefault(normal_sub(entity.get("sub")), []).append(index)
         for name in _entity_names(entity):
             by_name.setdefault(name, set()).add(index)
     rest: list[_Item] = []
@@ -278,11 +289,25 @@ def _eliminate(nameless: list[_Item], found: list[list[_Item]]) -> None:
 # -- what do the items prove --------------------------------------------------------------------------------------
 
 
-def _outcome(entity: Mapping[str, Any], items: list[_Item], request: Sequence[Mapping[str, Any]]) -> Outcome:
-    """Judge the items of one user; several (one per identity) count as the worst of them."""
+def _others(items: list[_Item], request: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The subs of users that were stored, as the answer has it, and were not sent."""
+    sent = {normal_sub(entity.get("sub")) for entity in request}
+    named = {item.sub for item in items if item.state != "FAILED" and _ID.fullmatch(item.sub)}
+    return tuple(sorted(named - sent))
+
+
+def _outcome(
+    entity: Mapping[str, Any], items: list[_Item], request: Sequence[Mapping[str, Any]], spare: bool
+) -> Outcome:
+    """Judge the items of one user; several (one per identity) count as the worst of them.
+
+    `spare`: somebody of the call has no item. One of several that do not name this user may be about that one.
+    """
     if not items:
         return Outcome(OutcomeKind.UNCLEAR, reason=Reason.UNMATCHED)
     judged = [_judge(entity, item, request) for item in items]
+    if spare and len(items) > 1 and not all(item.names & _entity_names(entity) for item in items):
+        judged.append(Outcome(OutcomeKind.UNCLEAR, reason=Reason.UNMATCHED))
     worst = (OutcomeKind.UNCLEAR, OutcomeKind.FAILED, OutcomeKind.DONE)
     return min(judged, key=lambda outcome: worst.index(outcome.kind))
 
@@ -293,7 +318,7 @@ def _judge(entity: Mapping[str, Any], item: _Item, request: Sequence[Mapping[str
         reason = classify(item.message)
         return Outcome(OutcomeKind.FAILED, item.state, item.sub, message, reason)
     reason = Reason.NONE
-    if item.sub and item.sub != _sub(entity.get("sub")):
+    if item.sub and item.sub != normal_sub(entity.get("sub")):
         reason = Reason.FOREIGN_SUB
     elif not item.state or item.anonymous:
         reason = Reason.UNREADABLE  # stored, but of nobody: that is no state

@@ -84,6 +84,7 @@ async def collect(settings: Settings) -> dict[str, Any]:
         "paused": next((worker["paused"] for worker in workers if worker.get("paused")), None),
         "only": next((worker["only"] for worker in workers if worker.get("only")), None),
         "brake": next((worker["brake"] for worker in workers if worker.get("brake")), None),
+        "foreign_subs": max((worker.get("foreign_subs", 0) for worker in workers), default=0),
         "heartbeat_age": min((w["heartbeat_age"] for w in workers if w.get("heartbeat_age") is not None), default=None),
         "snapshot": _snapshot(next((worker.get("notifications", []) for worker in workers), [])),
         "sweep": next((worker["sweep"] for worker in workers if worker.get("sweep")), None),
@@ -152,6 +153,9 @@ def _problems(
     if (body["brake"] or {}).get("tripped"):
         why = body["brake"]["tripped"]["why"]
         add("delete_brake", f"deletes are parked: {why}", "Run `deletes allow` or `deletes reject`.")
+    if body["foreign_subs"]:
+        what = f"cidaas answered with {body['foreign_subs']} subs that were not sent; their users are being looked for"
+        add("foreign_subs", what, "It ends by itself when all partitions have an owner that answers.")
     if body["users"].get("unreadable"):
         number = body["users"]["unreadable"]
         add("unreadable", f"{number} records without a readable key", "Find out who wrote them, then `source sweep`.")

@@ -449,6 +449,7 @@ class Pipeline:
         self.is_behind = False
         self.live = True
         self.member = True
+        self.delivery: Any = None
 
     def own(self, partition: Partition) -> None:
         self.runners[partition.number] = SimpleNamespace(partition=partition)

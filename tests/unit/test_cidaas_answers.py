@@ -105,6 +105,37 @@ def test_another_sub_for_our_address_is_no_confirmation() -> None:
     assert (outcome.kind, outcome.reason, outcome.sub_seen) == (UNCLEAR, Reason.FOREIGN_SUB, FOREIGN)
 
 
+@pytest.mark.parametrize("named", [{"email": "user0@example.org"}, {"email": "who@example.org"}, {}])
+def test_another_sub_in_the_answer_for_one_user_is_the_one_that_was_written_to(named: dict[str, str]) -> None:
+    """C3: nobody else was sent, whatever the item says beside the sub."""
+    (outcome,) = read([{"sub": FOREIGN, "identifier": named, "process_state": "UPDATED"}], user(0))
+    assert (outcome.kind, outcome.reason, outcome.sub_seen) == (UNCLEAR, Reason.FOREIGN_SUB, FOREIGN)
+    assert outcome.others == (FOREIGN,)
+
+
+def test_each_sub_that_was_not_sent_is_handed_on() -> None:
+    """C3: whoever it belongs to is in doubt, also when everybody of the call has an answer of their own."""
+    stranger = {"sub": FOREIGN.upper(), "process_state": "UPDATED"}
+    outcomes = read([item(0), item(1), stranger], user(0), user(1))
+    assert kinds(outcomes) == [DONE, DONE]
+    assert {outcome.others for outcome in outcomes} == {(FOREIGN,)}
+
+
+@pytest.mark.parametrize("more", [{"process_state": "FAILED"}, {"sub": ANONYMOUS}, {"sub": "a@b.c"}, {"sub": "x" * 41}])
+def test_what_was_not_stored_or_is_no_id_is_not_handed_on(more: dict[str, str]) -> None:
+    """A failure overwrites nobody, and a text that is no id may be anything, a secret too."""
+    outcomes = read([item(0), {"sub": FOREIGN, "process_state": "UPDATED"} | more], user(0), user(1))
+    assert {outcome.others for outcome in outcomes} == {()}
+
+
+def test_another_users_sub_of_the_same_call_leaves_both_unconfirmed() -> None:
+    """C3: user 1's data may stand under user 0's sub now, so neither is confirmed."""
+    for answer in ([item(0), item(1, sub=SUBS[0])], [item(0), {"sub": SUBS[0], "process_state": "UPDATED"}]):
+        assert kinds(read(answer, user(0), user(1))) == [UNCLEAR, UNCLEAR]
+    twice = [item(0), item(0, identifier={"username": "u-0"}), item(1)]
+    assert kinds(read(twice, user(0), user(1))) == [DONE, DONE], "one item for each identity is no other user's"
+
+
 def test_a_failure_that_names_the_other_user_stays_a_failure() -> None:
     (outcome,) = read([item(0, "FAILED", sub=FOREIGN, message="email already exists")], user(0))
     assert (outcome.kind, outcome.reason, outcome.sub_seen) == (FAILED, Reason.EMAIL_CONFLICT, FOREIGN)

@@ -307,7 +307,12 @@ def test_a_persons_pause_keeps_its_reason(tmp_path: Path) -> None:
 def test_status_says_why_and_what_to_look_at() -> None:
     """A pause that nobody ordered must not read like one that somebody did."""
     source = SourceState()
-    body = {"paused": {"paused": True, "limit": True, "why": "50 of the last 60"}, "brake": None, "users": {}}
+    body = {
+        "paused": {"paused": True, "limit": True, "why": "50 of the last 60"},
+        "brake": None,
+        "users": {},
+        "foreign_subs": 0,
+    }
     found = _problems(SETTINGS, source, [], {**body, "heartbeat_age": None})
     (said,) = [problem for problem in found if problem["slug"] == "refusals"]
     assert "50 of the last 60" in said["what"] and said["remedy"] == REMEDY
