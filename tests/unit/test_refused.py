@@ -310,10 +310,12 @@ def test_status_says_why_and_what_to_look_at() -> None:
     body = {
         "paused": {"paused": True, "limit": True, "why": "50 of the last 60"},
         "brake": None,
-        "users": {},
+        "sweep": None,
         "foreign_subs": 0,
+        "users": {},
+        "heartbeat_age": None,
     }
-    found = _problems(SETTINGS, source, [], {**body, "heartbeat_age": None})
+    found = _problems(SETTINGS, source, [], body)
     (said,) = [problem for problem in found if problem["slug"] == "refusals"]
     assert "50 of the last 60" in said["what"] and said["remedy"] == REMEDY
     assert "paused" not in {problem["slug"] for problem in found}
