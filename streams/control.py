@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from streams.kafka import SEND_DEADLINE
+from streams.kafka import confirmed
 from streams.rows import after_commit
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Control:
     async def put(self, key: str, body: dict[str, Any] | None) -> None:
         """Write one entry and wait until this worker has read it back."""
         value = None if body is None else orjson.dumps(body)
-        async with asyncio.timeout(SEND_DEADLINE):  # D4; the idempotent producer itself would try for ever
+        async with confirmed(self._topics.control):
             meta = await self._producer.send_and_wait(self._topics.control, value, key=key.encode(), partition=0)
         while self._position <= meta.offset:
             self._assert_read()

@@ -4,6 +4,7 @@
 
     kill        SIGKILL of this process
     raise       a FailpointError
+    stall       the event loop stands still, for good
     hold:PATH   writes PATH.reached, and waits until there is no file PATH (at once if there never was one)
 
 With `@N` it acts at the N-th passage only, without it at each. Passages of all partitions are counted together. A task
@@ -19,6 +20,7 @@ import logging
 import os
 import re
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -56,7 +58,7 @@ POINTS = {
     "before-settled": "C5: nothing runs any more, the settled record is not written",
 }
 
-_SPEC = re.compile(r"(?P<point>[^=]*)=(?P<action>kill|raise|hold:(?P<path>.+?))(?:@(?P<nth>[1-9][0-9]*))?")
+_SPEC = re.compile(r"(?P<point>[^=]*)=(?P<action>kill|raise|stall|hold:(?P<path>.+?))(?:@(?P<nth>[1-9][0-9]*))?")
 #: Seconds between two looks at the file of a hold.
 _LOOK = 0.05
 
@@ -91,8 +93,8 @@ def arm(text: str) -> None:
         match = _SPEC.fullmatch(part)
         if match is None:
             raise ValueError(
-                f"{VARIABLE} (for tests only) says {part!r}: write POINT=kill, POINT=raise or POINT=hold:PATH, each "
-                "with @N or without, or unset it."
+                f"{VARIABLE} (for tests only) says {part!r}: write POINT=kill, POINT=raise, POINT=stall or "
+                "POINT=hold:PATH, each with @N or without, or unset it."
             )
         point = match["point"]
         if point not in POINTS:
@@ -123,6 +125,8 @@ async def reach(point: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if what.action == "raise":
         raise FailpointError(f"the failpoint {point} was armed to raise")
+    if what.action == "stall":
+        _stall()
     _reached(what.path, point)
     while _there(what.path):  # noqa: ASYNC110  another process takes the file away
         await asyncio.sleep(_LOOK)
@@ -134,6 +138,11 @@ async def around(what: str, work: Callable[[], Awaitable[T]]) -> T:
     done = await work()
     await reach(f"after-{what}")
     return done
+
+
+def _stall() -> None:
+    while True:
+        time.sleep(1.0)
 
 
 def _reached(path: str, point: str) -> None:

@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from streams.settings import Kafka
 
 #: Seconds after which a send that the broker has not confirmed has failed for good (D4).
 SEND_DEADLINE = 120
+
+
+class UnconfirmedError(RuntimeError):
+    """The broker did not confirm a write in time (D4)."""
+
+
+@asynccontextmanager
+async def confirmed(where: str) -> AsyncIterator[None]:
+    """Give a write to a topic its deadline; the idempotent producer itself would try for ever.
+
+    Raises:
+        UnconfirmedError: the broker did not confirm it in time; the worker has to end (D4).
+    """
+    try:
+        async with asyncio.timeout(SEND_DEADLINE):
+            yield
+    except TimeoutError:
+        raise UnconfirmedError(
+            f"{where}: the broker did not confirm a write within {SEND_DEADLINE} s; look at the broker, "
+            "a new start is safe"
+        ) from None
 
 
 def tls(kafka: Kafka) -> ssl.SSLContext | None:

@@ -63,6 +63,8 @@ class Runner:
         self.generation = pipeline.app.consumer_generation_id
         #: where the source was committed when this ownership began, and the offset that has to come next.
         self._first, self._next = -1, -1
+        #: the offset behind the last record that was acknowledged in this ownership.
+        self.acknowledged = 0
         self.queue: asyncio.Queue[EventT] = asyncio.Queue(_QUEUE)
         self.partition: Partition | None = None
         self._pipeline = pipeline
@@ -88,6 +90,7 @@ class Runner:
                     if failpoints.armed:
                         await failpoints.reach("before-acknowledgement")
                     event.ack()
+                    self.acknowledged = self._next
         except asyncio.CancelledError:
             raise
         except TruncatedError as error:
@@ -174,6 +177,8 @@ class Pipeline:
         self.restores = asyncio.Semaphore(_RESTORES)
         self.stopping = False
         self.started_at = time.time()
+        #: control records that the broker has confirmed.
+        self.sent = 0
         self._source_away = ""
         self._failed = False
         self._started = False
@@ -309,8 +314,9 @@ class Pipeline:
 
     async def send(self, key: bytes, value: bytes) -> None:
         """Append a control record to `legacy.identity` and wait for the broker."""
-        async with asyncio.timeout(kafka.SEND_DEADLINE):  # D4; the idempotent producer itself would try for ever
+        async with kafka.confirmed(self.settings.topics.identity):
             await self.producer.send_and_wait(self.settings.topics.identity, value, key=key)
+        self.sent += 1
 
     def open(self, number: int) -> Partition:
         """Open both tables of one partition."""
@@ -446,6 +452,11 @@ class Pipeline:
             return {tp.partition: end for tp, end in (await consumer.end_offsets(tps)).items()}
         finally:
             await consumer.stop()
+
+    def noted_commit(self, number: int) -> int | None:
+        """The offset of a partition of the source that was committed last, as this worker knows; None before one is."""
+        noted: int | None = self.app.consumer.noted_commit(TP(self.settings.topics.identity, number))
+        return noted
 
     def behind(self, partition: Partition) -> bool:
         """Whether records of this partition may wait to be joined."""

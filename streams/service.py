@@ -27,6 +27,7 @@ from streams.source.columns import check_columns
 from streams.source.topics import TopicError
 from streams.source.topics import ensure as ensure_topics
 from streams.transport import BatchConsumer, Transport, boot_clock
+from streams.watchdog import Watchdog, signs
 
 if TYPE_CHECKING:
     from faust.types import TP
@@ -91,6 +92,7 @@ class App(faust.App):
         try:
             self._assert_faust()
             failpoints.arm(os.environ.get(failpoints.VARIABLE, ""))
+            Watchdog(lambda: signs(self.pipeline)).start()
             self.folder.lock()
             self.pipeline_settings.require(
                 "LEGACY_DATABASE_URL", "CIDAAS_BASE_URL", "CIDAAS_CLIENT_ID", "CIDAAS_CLIENT_SECRET"
@@ -137,9 +139,9 @@ class App(faust.App):
 
     async def on_stop(self) -> None:
         """Give everything up within the deadlines before Faust leaves the group."""
-        watchdog = threading.Timer(_STOP_DEADLINE, _force_exit, args=(self,))
-        watchdog.daemon = True
-        watchdog.start()
+        deadline = threading.Timer(_STOP_DEADLINE, _force_exit, args=(self,))
+        deadline.daemon = True
+        deadline.start()
         await self.pipeline.stop()
         await super().on_stop()
 

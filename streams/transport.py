@@ -66,6 +66,11 @@ class BatchConsumer(driver.Consumer):
         partition = TopicPartition(tp.topic, tp.partition)
         return int(await thread.call_thread(thread._ensure_consumer().committed, partition) or 0)
 
+    def noted_commit(self, tp: TP) -> int | None:
+        """The offset that was committed last for a partition, without asking; None when that is not known."""
+        offset = self._committed_offset.get(tp)
+        return None if offset is None else int(offset)
+
     def heartbeat(self) -> tuple[float, int]:
         """Boot-clock time of the last answered heartbeat, and the generation it was answered in (C5)."""
         seen: tuple[float, int] = getattr(self, "_heartbeat_seen", (0.0, -1))

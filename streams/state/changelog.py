@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams import failpoints, ledger, snapshots
-from streams.kafka import SEND_DEADLINE
+from streams.kafka import confirmed
 from streams.state import records
 from streams.state.late import Late
 from streams.state.store import RESERVED, Store, Stored
@@ -62,10 +62,6 @@ class GapError(RuntimeError):
 
 class TruncatedError(RuntimeError):
     """The changelog ends before what the local store has read of it: it was truncated or made anew (O5)."""
-
-
-class UnconfirmedError(RuntimeError):
-    """The broker did not confirm a write in time (D4)."""
 
 
 Items = list[tuple[bytes, bytes]]
@@ -211,16 +207,9 @@ class Changelog:
                 break
         count = batch.record_count()
         batch.close()
-        try:
-            # The idempotent producer itself would try for ever.
-            async with asyncio.timeout(SEND_DEADLINE):
-                future = await self._producer.send_batch(batch, self.topic, partition=self.partition)
-                meta = await future
-        except TimeoutError:
-            raise UnconfirmedError(
-                f"{self.topic} partition {self.partition}: the broker did not confirm a write within "
-                f"{SEND_DEADLINE} s; look at the broker, a new start is safe"
-            ) from None
+        async with confirmed(f"{self.topic} partition {self.partition}"):
+            future = await self._producer.send_batch(batch, self.topic, partition=self.partition)
+            meta = await future
         return count, meta.offset, meta.timestamp
 
     async def _gap(self, end: int) -> None:

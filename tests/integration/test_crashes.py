@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import threading
 import time
 from random import Random
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from demo.legacy.changes import DEMO, drive, plan
+from tests.integration import workers
 from tests.integration.waiting import until
 
 if TYPE_CHECKING:
@@ -156,6 +158,23 @@ def test_a_worker_killed_between_the_call_and_the_ledger(sync: Pipeline) -> None
     assert "failpoint reached point=after-call passage=1" in worker.log()
     sync.legacy.run("UPDATE users SET given_name = 'Danach' WHERE id = 15601")
     sync.legacy.run("DELETE FROM users WHERE id = 15602")
+    sync.start()
+    sync.assert_equal(60)
+
+
+#: `faust`, with a watchdog that does not wait for a minute.
+IMPATIENT = "from streams import watchdog; watchdog.LOOP = 3.0; from faust.cli.faust import cli; cli()"
+
+
+def test_a_worker_whose_event_loop_stands_still_ends(sync: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its heartbeats come from another thread: it would keep its partitions for ever, and look alive."""
+    sync.stop()
+    sync.legacy.sign_up(15_611)
+    with monkeypatch.context() as patch:
+        patch.setattr(workers, "FAUST", [sys.executable, "-c", IMPATIENT, "-A", "streams.app"])
+        worker = sync.launch(SYNC_FAILPOINTS="after-call=stall@1")
+        assert worker.wait(60) == 1
+    assert "it only looks alive: the event loop has stood still in _stall" in worker.log()
     sync.start()
     sync.assert_equal(60)
 
