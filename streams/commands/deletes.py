@@ -1,4 +1,4 @@
-"""`deletes`: answers the delete brake."""
+"""`deletes`: answers the delete brake, for all users or single ones."""
 
 from __future__ import annotations
 
@@ -8,64 +8,117 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streams import brake
-from streams.commands import base
+from streams.commands import base, orders
+from streams.ledger import Situation
 from streams.offline import Controls
+from streams.rows import Answer, Word
 
 if TYPE_CHECKING:
     from streams.settings import Settings
+
+_PARKED, _REJECTED = Situation.PARKED, Situation.REJECTED
+
+_users = click.argument("users", nargs=-1, metavar="[USER]...")
+_all = click.option("--all", "everybody", is_flag=True, help="All that are parked, as without the name of a user.")
 
 
 def commands(settings: Settings) -> list[click.Command]:
     """The commands of this file."""
 
-    @click.group("deletes", help="Answer the delete brake.")
+    @click.group("deletes", help="Answer the delete brake, for all users or single ones.")
     def deletes() -> None:
         pass
 
-    @deletes.command("list", help="Show whether deletes are parked, why, and how many decisions were counted.")
+    @deletes.command("list", help="Show whether deletes are parked, why, whose, and how many decisions were counted.")
+    @click.option("--rejected", is_flag=True, help="Those that a person rejected, instead of the parked ones.")
+    @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="So many users.")
     @base.json_option
     @base.run
-    async def list_(as_json: bool) -> int:
-        async with Controls(settings) as control:
-            state = control.state.get(brake.TRIPPED, {"on": False})
-            count, limit = brake.total(control.state, settings.brake)
-        body = {"parked": bool(state.get("on")), "why": state.get("why"), "decisions": count, "limit": limit}
-        if as_json:
-            base.show_json(body)
-        elif body["parked"]:
-            click.echo(f"parked: {body['why']}. `deletes allow` sends them, `deletes reject` keeps these users.")
-        else:
-            click.echo(f"not parked: {count} delete decisions within the window, the limit is {limit}")
-        return base.WRONG if body["parked"] else base.OK
+    async def list_(rejected: bool, limit: int, as_json: bool) -> int:
+        return await _list(settings, rejected=rejected, limit=limit, as_json=as_json)
 
-    @deletes.command("allow", help="Send every delete decided until now.  Example: deletes allow --yes")
-    @click.option("--yes", is_flag=True, help="Do it; without it only say what would happen.")
+    @deletes.command("allow", help="Send every delete decided until now, or those of single users.")
+    @_users
+    @_all
+    @orders.yes_option
     @base.json_option
     @base.run
-    async def allow(yes: bool, as_json: bool) -> int:
-        return await _answer(settings, allow=True, yes=yes, as_json=as_json)
+    async def allow(users: tuple[str, ...], everybody: bool, yes: bool, as_json: bool) -> int:
+        return await _answer(settings, users, everybody, Word.ALLOW, yes=yes, as_json=as_json)
 
     @deletes.command("reject", help="Keep these users at cidaas until a newer version of them comes.")
-    @click.option("--yes", is_flag=True, help="Do it; without it only say what would happen.")
+    @_users
+    @_all
+    @orders.yes_option
     @base.json_option
     @base.run
-    async def reject(yes: bool, as_json: bool) -> int:
-        return await _answer(settings, allow=False, yes=yes, as_json=as_json)
+    async def reject(users: tuple[str, ...], everybody: bool, yes: bool, as_json: bool) -> int:
+        return await _answer(settings, users, everybody, Word.REJECT, yes=yes, as_json=as_json)
 
     return [deletes]
 
 
-async def _answer(settings: Settings, *, allow: bool, yes: bool, as_json: bool) -> int:
+async def _list(settings: Settings, *, rejected: bool, limit: int, as_json: bool) -> int:
+    async with Controls(settings) as control:
+        state = control.state.get(brake.TRIPPED, {"on": False})
+        count, most = brake.total(control.state, settings.brake)
+    body: dict[str, Any] = {"parked": bool(state.get("on")), "why": state.get("why"), "decisions": count, "limit": most}
+    found = None
+    if rejected or body["parked"]:  # else nobody is, and the topics of a pipeline that stands still are long
+        found = await orders.standing(settings, _REJECTED if rejected else _PARKED, limit=limit)
+        body |= {"total": found.reasons.total(), "users": found.body()["users"]}
+    if as_json:
+        base.show_json(body)
+        return base.WRONG if body["parked"] else base.OK
+    if body["parked"]:
+        click.echo(f"parked: {body['why']}. `deletes allow` sends them, `deletes reject` keeps these users.")
+    else:
+        click.echo(f"not parked: {count} delete decisions within the window, the limit is {most}")
+    if found is not None:
+        click.echo(f"{found.reasons.total():,} {'rejected' if rejected else 'parked'}")
+        if found.users:
+            click.echo(f"\n{orders.lines(found)}")
+    return base.WRONG if body["parked"] else base.OK
+
+
+async def _answer(
+    settings: Settings, users: tuple[str, ...], everybody: bool, word: Word, *, yes: bool, as_json: bool
+) -> int:
+    if users and everybody:
+        base.fail("say whom: ids of users, or --all; not both")
+    if users:
+        return await _answer_users(settings, users, word, yes=yes, as_json=as_json)
     async with Controls(settings) as control:
         count, _ = brake.total(control.state, settings.brake)
         if not yes:
-            verb = "be sent" if allow else "be rejected: these users stay at cidaas"
-            click.echo(f"{count} deletes decided within the window would {verb}. Repeat with --yes to do it.")
+            click.echo(f"{count} deletes decided within the window would {_would(word)}. Repeat with --yes to do it.")
             return base.OK
-        body: dict[str, Any] = brake.answer(control.state, settings.brake, allow=allow, who=getpass.getuser())
+        allow, who = word is Word.ALLOW, getpass.getuser()
+        body: dict[str, Any] = brake.answer(control.state, settings.brake, allow=allow, who=who)
         await control.put(brake.TRIPPED, body)
     if as_json:
         base.show_json(body)
     else:
         click.echo("allowed: the parked deletes leave now" if allow else "rejected: these users stay at cidaas")
     return base.OK
+
+
+async def _answer_users(settings: Settings, users: tuple[str, ...], word: Word, *, yes: bool, as_json: bool) -> int:
+    """Answer for single users, each in its own partition; the brake holds the others as before."""
+    about = (_PARKED, _REJECTED) if word is Word.ALLOW else (_PARKED,)
+    found = await orders.chosen(settings, users, about, "", False)
+    if not yes:
+        click.echo(f"the deletes of {orders.many(found)} would {_would(word)}. Repeat with --yes to do it.")
+        return base.OK
+    who = getpass.getuser()
+    answers = [(user["user"], Answer(word, who, tuple(user["version"]))) for user in found]
+    placed = await orders.order(settings, answers)
+    if as_json:
+        base.show_json({"users": placed})
+    else:
+        click.echo(f"asked for, of {orders.many(placed)}; `deletes list` shows who is still parked")
+    return base.OK
+
+
+def _would(word: Word) -> str:
+    return "be sent" if word is Word.ALLOW else "be rejected: these users stay at cidaas"
