@@ -170,7 +170,7 @@ def failure(
 
 #: HTTP status × kind. 502, 503 and 504 are unclear: a gateway says them too when it lost the connection *after* it had
 #: passed the request on (C4). 507 is cidaas' "invalid email passed", if it is an HTTP status at all.
-_KINDS: dict[int, Kind] = {
+STATUS: dict[int, Kind] = {
     400: Kind.BAD_REQUEST,
     401: Kind.UNAUTHORIZED,
     403: Kind.FORBIDDEN,
@@ -197,8 +197,8 @@ _KINDS: dict[int, Kind] = {
 
 def kind_of(status: int) -> Kind:
     """Say what kind of failure an HTTP status is; an unknown 4xx is left to a person rather than blamed on a user."""
-    if status in _KINDS:
-        return _KINDS[status]
+    if status in STATUS:
+        return STATUS[status]
     if 300 <= status < 400:
         return Kind.NOT_FOUND_ENDPOINT  # redirects are not followed: a token would go to another address
     if 400 <= status < 500:

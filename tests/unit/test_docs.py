@@ -16,6 +16,7 @@ import pytest
 from faust.cli.base import cli
 
 from streams import commands
+from streams.cidaas.errors import POLICY, STATUS, Halve, Wait
 from streams.cidaas.refusals import REMEDY, Reason
 from streams.commands.status import _WORDS
 from streams.settings import load
@@ -150,6 +151,33 @@ def test_each_line_of_status_is_explained() -> None:
 def test_each_reason_of_a_refusal_has_its_cure() -> None:
     assert set(REMEDY) == set(Reason) - {Reason.NONE}
     assert {reason.value for reason in REMEDY if f"`{reason.value}`" not in OPERATIONS} == set()
+
+
+def table_of_errors() -> list[str]:
+    """The rows of the table of design.md, as `errors.POLICY` and the kinds of HTTP statuses have them."""
+    halve = {Halve.NEVER: "never", Halve.AT_ONCE: "at once", Halve.SECOND_TIME: "at the second time"}
+    wait = {Wait.NONE: "none", Wait.BACKOFF: "backoff", Wait.RETRY_AFTER: "`Retry-After`, else backoff"}
+    rows = []
+    for kind, policy in POLICY.items():
+        statuses = ", ".join(str(status) for status in sorted(STATUS) if STATUS[status] is kind)
+        cells = [
+            f"`{kind.value}`",
+            statuses or "-",
+            halve[policy.halve],
+            "yes" if policy.settle else "no",
+            wait.get(policy.wait, "a minute"),
+            "yes" if policy.away else "no",
+            "yes" if policy.person else "no",
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
+def test_the_table_of_errors_is_that_of_the_code() -> None:
+    """C6: one table of error kind × policy, in the code and in the docs."""
+    table = PAGES["design.md"].split("\n## A call that fails as a whole\n")[1].split("\n## ")[0]
+    said = [line for line in table.splitlines() if line.startswith("| `")]
+    assert said == table_of_errors(), "write these rows:\n" + "\n".join(table_of_errors())
 
 
 def test_each_metric_in_the_docs_is_one_of_the_worker() -> None:
