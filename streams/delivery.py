@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from streams.brake import TRIPPED, Brake
 from streams.calls import Calls, NotOursError
 from streams.cidaas.client import Cidaas
+from streams.control import DELIVERY
 from streams.deletes import Deletes
 from streams.foreign import Foreign
 from streams.jobs import Do, Inspector, Job
@@ -341,12 +342,14 @@ class Delivery:
     def count(self, results: Iterable[tuple[Job, Entry]]) -> None:
         """Add finished users to the figures."""
         done = 0
+        #: what was committed before delivery was resumed has waited for a person, which says nothing of the pipeline.
+        resumed = float((self.pipeline.control.state.get(DELIVERY) or {}).get("at") or 0.0)
         for _, entry in results:
             self.outcomes[entry.state.name.lower()] += 1
             if entry.state is State.CONFIRMED:
                 done += 1
                 self.notes.update(entry.notes)
-                if entry.latency:
+                if entry.latency and entry.at - entry.latency >= resumed:
                     self.latencies.append(entry.latency)
         self.confirmed += done
         if done:

@@ -7,8 +7,10 @@ over in the changelogs first, scanned for pending users, and only then joined an
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import socket
+import sys
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -51,6 +53,12 @@ _QUEUE = 4
 _FIRST_START = 5.0
 #: Seconds between the marks that let a late writer be found (O3: at least one an hour).
 _MARK_EVERY = 1_800.0
+
+
+def _last_words(error: BaseException) -> None:
+    """Say once more why, below Faust's traceback, where everybody looks first."""
+    stream = sys.__stderr__ or sys.stderr  # Faust puts a logger in the place of the other one
+    stream.write(f"the worker stopped: {error}\n")
 
 
 class Runner:
@@ -307,6 +315,7 @@ class Pipeline:
         if not self._failed:
             self._failed = True
             log.critical("the worker stops: %s", error)
+            atexit.register(_last_words, error)
             await self.app.crash(error)
 
     def _fail(self, error: BaseException) -> None:

@@ -222,6 +222,7 @@ def test_a_frozen_worker_that_thaws_does_no_harm(sync: Pipeline) -> None:
     until(lambda: not frozen.alive or shared(), "the thawed worker ended, or joined and shares the work")
     if not frozen.alive:  # O3: it found out that it had lost its partitions
         assert frozen.code == 1, frozen.last_lines()
+        assert frozen.last_lines(1).startswith("the worker stopped: "), frozen.last_lines()
     sync.legacy.run("UPDATE users SET given_name = 'Zuletzt' WHERE id = ANY(%s)", list(users))
     sync.assert_equal(60)
     if len(sync.alive()) == 2:

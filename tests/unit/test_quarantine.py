@@ -11,11 +11,12 @@ import orjson
 import pytest
 from click.testing import CliRunner
 from clock import Clock, run
-from fakes import SETTINGS, failed
+from fakes import SETTINGS, envelope, failed, user_row
 from world import World
 
 from streams import views
 from streams.commands import base, orders, quarantine
+from streams.control import DELIVERY
 from streams.explain import sentence
 from streams.jobs import Do
 from streams.ledger import Entry, Situation, State
@@ -450,3 +451,37 @@ def test_each_order_goes_to_the_partition_of_its_user(monkeypatch: pytest.Monkey
     assert len({partition for _, partition, _ in sent}) == 12
     assert all(value == write_control(control) for _, _, value in sent)
     assert {key: partition for key, partition, _ in sent}[b"42"] == orders.partition_of(b"42", 12)
+
+
+# -- the figure that people watch ------------------------------------------------------------------------------------
+
+
+def test_latency_leaves_out_what_waited_for_a_person(tmp_path: Path) -> None:
+    """A retry of a user from last week, and a weekend's pause, would make p99 days for the next 10,000 users."""
+
+    async def scenario(world: World) -> None:
+        latencies = world.delivery.latencies
+
+        async def change(number: int) -> None:
+            value = envelope("u", "users", world.lsn(), user_row(number), __source_ts_us=int(world.clock.time() * 1e6))
+            world.broker.append(SETTINGS.topics.identity, 0, b"%d" % number, value)
+            await world.joined()
+
+        await change(1)
+        await world.in_sync(1)
+        assert len(latencies) == 1 and latencies[0] < 1.0
+        await asyncio.sleep(3_600)
+        await order(world, 1, Resync("anna"))
+        await world.in_sync(1)
+        assert len(latencies) == 1 and world.tenant.count("bulk") == 2
+        world.pipeline.control.state[DELIVERY] = {"paused": True, "at": world.clock.time()}
+        await change(2)
+        await asyncio.sleep(3_600)
+        world.pipeline.control.state[DELIVERY] = {"paused": False, "at": world.clock.time()}
+        await world.in_sync(2)
+        assert len(latencies) == 1
+        await change(3)
+        await world.in_sync(3)
+        assert len(latencies) == 2 and max(latencies) < 1.0
+
+    play(tmp_path, scenario)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -15,6 +18,8 @@ from fakes import SETTINGS
 from streams import service
 from streams.control import DELIVERY, IDENTITY, Control
 from streams.pipeline import Pipeline
+
+ROOT = Path(__file__).parents[2]
 
 
 class Reader:
@@ -131,3 +136,26 @@ def test_an_identity_that_cannot_be_written_ends_the_worker() -> None:
         assert [str(error) for error in crashed] == ["not allowed"]
 
     run(scenario())
+
+
+def test_the_last_line_of_a_worker_that_ends_says_why() -> None:
+    """Below Faust's traceback, which looks like a defect of the program and is none: another worker took over."""
+    program = """
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from streams.pipeline import Pipeline
+
+async def crash(error):
+    raise error  # as Faust's worker does in the end
+
+pipeline = object.__new__(Pipeline)
+pipeline._failed, pipeline.app = False, SimpleNamespace(crash=crash)
+asyncio.run(pipeline.crash(RuntimeError("partition 3 was taken over by another worker")))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode == 1 and "Traceback (most recent call last):" in lines
+    assert lines[-1] == "the worker stopped: partition 3 was taken over by another worker"
