@@ -13,7 +13,7 @@ from streams.cidaas.client import DeleteOutcome
 from streams.cidaas.errors import CidaasError, Halve
 from streams.cidaas.refusals import Reason
 from streams.jobs import DELETED, Do, Job
-from streams.ledger import Entry, State
+from streams.ledger import PURGE_NOT_ANSWERED, PURGE_NOT_PROVED, Entry, State
 from streams.legacy import LegacyAwayError
 from streams.mapping import status_of
 from streams.orders import ALLOWED, answer_of
@@ -34,6 +34,8 @@ _NEWER_WITHIN = 60.0
 _LOOK_IS_FRESH = 5.0
 #: C8: sent again after, given up and shown after, in seconds.
 _PURGE_AGAIN, _PURGE_LOST = 900.0, 3600.0
+#: C8: so long after C4's time, a purge that was never answered may be overtaken by a new life that is looked after.
+_PURGE_SHOWS = 15.0
 
 
 class Deletes:
@@ -56,6 +58,9 @@ class Deletes:
         assert job.snap is not None
         if delivery.pipeline.behind(partition):
             self._wait(job, 0.25)  # a mass delete in one transaction must be counted before the first one leaves
+            return
+        if job.entry is not None and job.entry.reason == PURGE_NOT_ANSWERED and _lives(job):
+            await self._looked_after(job, job.entry)
             return
         marks = job.entry.extra if job.entry is not None else {}
         # A purge that was noted but not answered is sent again; only one that was accepted is waited for (C8). A user
@@ -121,10 +126,10 @@ class Deletes:
         delivery = self._delivery
         sub = delivery.inspector.sub_of(job.key)
         purge = self._settings.cidaas.delete == "purge"
-        decided = time.monotonic()
+        decided, before = time.monotonic(), job.entry
         if purge:
             # C8: noted before the call, so that a new sign-up does not overtake a purge that nobody remembers.
-            entry = self._held(job, State.IN_DOUBT, "the purge is on its way")
+            entry = self._held(job, State.IN_DOUBT, PURGE_NOT_PROVED)
             entry.sub, entry.extra = sub, {**entry.extra, "purged_at": time.time()}
             await delivery.write([(job, entry)])
             job.entry = entry
@@ -136,12 +141,10 @@ class Deletes:
                 lambda: self._still(job, decided),
             )
         except CidaasError as error:
-            await self._failed(job, error)
+            await self._failed(job, error, before)
             return
         except ChangedError:
-            if purge and job.entry is not None:
-                job.entry = _without_purge(job.entry)  # nothing was sent
-                await delivery.write([(job, job.entry)])
+            await self._not_sent(job, before)
             delivery.release([job])
             return
         if outcome is DeleteOutcome.GONE:
@@ -189,16 +192,21 @@ class Deletes:
         entry.sub = sub
         return entry
 
-    async def _failed(self, job: Job, error: CidaasError) -> None:
+    async def _not_sent(self, job: Job, before: Entry | None) -> None:
+        """Take the note of a purge back that cidaas certainly has not taken; one that was unclear before stays."""
+        if job.entry is not None and job.entry.extra.get("purged_at"):
+            job.entry.extra = dict(before.extra) if before is not None else {}
+            await self._delivery.write([(job, job.entry)])
+
+    async def _failed(self, job: Job, error: CidaasError, before: Entry | None) -> None:
         delivery = self._delivery
         if error.policy.halve is Halve.AT_ONCE:
             await self._finish(job, _without_purge(quarantined(job, Reason.DELETE_REFUSED, str(error))))
             return
-        if job.entry is not None and job.entry.extra.get("purged_at") and not error.policy.settle:
-            job.entry.extra.pop("purged_at")  # it was not accepted: the next try sends it again
-            await delivery.write([(job, job.entry)])
         if error.policy.settle:
             await delivery.settle([job], Do.DELETE)
+        else:
+            await self._not_sent(job, before)  # the next try sends it again
         delivery.release([job])
 
     async def _purged(self, job: Job, since: float) -> None:
@@ -217,6 +225,10 @@ class Deletes:
             again = replace(entry, state=State.IN_DOUBT, reason="signed up again", deleted=False, extra={})
             await self._finish(job, again if _lives(job) else self._gone(job, sub))
             delivery.upserts.freed(job)
+        elif _lives(job) and not entry.extra.get("purged_ok") and age > delivery.calls.settle + _PURGE_SHOWS:
+            # Nobody knows whether cidaas has taken it. It is not on its way any more (C4), and had time to take effect.
+            extra = {**_without_purge(entry).extra, "purge_unanswered": float(entry.extra.get("purged_at") or since)}
+            await self._finish(job, replace(entry, state=State.IN_DOUBT, reason="signed up again", extra=extra))
         elif age > _PURGE_LOST:
             said = "cidaas accepted the purge, but the user is still there"
             lost = quarantined(job, Reason.PURGE_WITHOUT_EFFECT, said)
@@ -225,6 +237,24 @@ class Deletes:
             await self._finish(job, replace(entry, extra={**_without_purge(entry).extra, "purged_first": since}))
         else:
             self._wait(job, min(60.0, max(1.0, age)))
+
+    async def _looked_after(self, job: Job, entry: Entry) -> None:
+        """C8: the new life is at cidaas; should an unanswered purge of the former one take it, it is sent again."""
+        since = float(entry.extra["purge_unanswered"])
+        try:
+            there = await self._delivery.call([job], Do.DELETE, lambda: self._cidaas.exists(entry.sub))
+        except (CidaasError, ChangedError):
+            self._wait(job, 2.0)
+            return
+        age = time.time() - since
+        if not there:
+            log.warning("a purge that was never answered took the new life, too: sent again user=%s", job.id)
+            await self._finish(job, replace(entry, reason="a late purge took it", extra={}))
+        elif age > _PURGE_AGAIN:
+            kept = {name: mark for name, mark in entry.extra.items() if name != "purge_unanswered"}
+            await self._finish(job, replace(entry, state=State.CONFIRMED, reason="", extra=kept))
+        else:
+            self._wait(job, min(60.0, age))
 
 
 def _by_mapping_alone(job: Job) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from streams.ledger import PURGE_NOT_ANSWERED, PURGE_NOT_PROVED
+
 _NEVER_SEEN = "never seen: no row of this user has come through the source, or its id is another one"
 
 
@@ -57,6 +59,8 @@ def _waiting(body: dict[str, Any], entry: dict[str, Any] | None) -> str:
         return f"delivery is paused ({body['paused'].get('why', '')}); `resume` lets it go on."
     if body.get("waiting"):
         return f"{body['waiting']}."
+    if entry is not None and entry["reason"] in (PURGE_NOT_PROVED, PURGE_NOT_ANSWERED):
+        return f"{entry['reason']} (C8)."
     if entry is not None and entry["state"] == "retrying":
         left = max(0.0, (entry["next_try"] or 0.0) - time.time())
         return f"cidaas refused it ({entry['reason']}, try {entry['attempts']}); it goes again in {left:.0f} s."

@@ -160,7 +160,15 @@ class Inspector:
         assert mapped.entity is not None
         if entry is not None and (entry.extra.get("purged_at") or entry.extra.get("purged_first")):
             # C8: the purge may still take effect, and would take the new sign-up with it; `Deletes` waits for it.
-            job.do, job.why = Do.DELETE, "the purge of its former life is not proved yet (C8)"
+            job.do, job.why = Do.DELETE, ledger.PURGE_NOT_PROVED
+            return job
+        if (
+            entry is not None
+            and entry.state is State.IN_DOUBT
+            and entry.reason == ledger.PURGE_NOT_ANSWERED
+            and (entry.version, entry.mapping_id) == (snap.version, job.partition.mapping_id)
+        ):
+            job.do, job.why = Do.DELETE, ledger.PURGE_NOT_ANSWERED
             return job
         if self._passwords and not mapped.has_password and snap.streamed and not self._transaction_over(job, snap):
             # C7: between the two rows of one transaction the user has no password; it must not leave like that.

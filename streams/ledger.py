@@ -18,6 +18,10 @@ from streams.snapshots import Head as SnapshotHead
 #: owner number, count, version, mapping id, state; the body of JSON follows.
 _HEAD = Struct(">QQIQ8sB")
 
+#: Reasons of entries in doubt (C8). The second is of a user that signed up again and is at cidaas, too.
+PURGE_NOT_PROVED = "its purge is not proved yet"
+PURGE_NOT_ANSWERED = "a purge of its former life was never answered, and would take the new one: it is looked after"
+
 
 class State(enum.IntEnum):
     """What a ledger entry says of its version."""

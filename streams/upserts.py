@@ -17,7 +17,7 @@ from streams.cidaas.refusals import CURE, Cure, Reason
 from streams.conflicts import Conflicts
 from streams.jobs import Do, Job
 from streams.ledger import Entry, State
-from streams.verdicts import email_mark, judged, quarantined
+from streams.verdicts import email_mark, judged, quarantined, watched
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -150,6 +150,7 @@ class Upserts:
             if job.temporary and entry.state is State.CONFIRMED:
                 entry.state, entry.extra = State.IN_DOUBT, {}
                 entry.reason = "holds a temporary address until the swap is complete"
+            entry = watched(job, entry)
             if outcome.reason in (Reason.UNMATCHED, Reason.UNREADABLE, Reason.FOREIGN_SUB):
                 self.alone.add(job.user)
             else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from streams.cidaas.answers import Outcome, OutcomeKind
 from streams.cidaas.refusals import CURE, Cure, Reason
-from streams.ledger import Entry, State
+from streams.ledger import PURGE_NOT_ANSWERED, Entry, State
 
 if TYPE_CHECKING:
     from streams.jobs import Job
@@ -45,6 +45,19 @@ def _again(job: Job) -> bool:
     if before is None or job.snap is None or before.version != job.snap.version:
         return False
     return before.state is State.IN_DOUBT and not before.extra.get("purged_at")  # C8: noted before its own call
+
+
+def watched(job: Job, entry: Entry) -> Entry:
+    """The entry of a user that is stored, but was purged in its former life, and nobody answered that purge (C8).
+
+    It stays in doubt until the purge cannot take effect any more. CREATED proves that it has done so already.
+    """
+    since = job.entry.extra.get("purge_unanswered") if job.entry is not None else None
+    if since and entry.state in (State.CONFIRMED, State.IN_DOUBT) and entry.process_state != "CREATED":
+        entry.extra["purge_unanswered"] = since
+        if entry.state is State.CONFIRMED:
+            entry.state, entry.reason = State.IN_DOUBT, PURGE_NOT_ANSWERED
+    return entry
 
 
 def judged(job: Job, outcome: Outcome, max_wait: float) -> Entry:

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from clock import Clock, run
-from fakes import SETTINGS, settings_with, user_row
+from fakes import MAPPING, SETTINGS, settings_with, user_row
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from world import World
 
+from streams import views
 from streams.cidaas.client import DeleteOutcome
 from streams.cidaas.errors import Kind, failure
-from streams.ledger import Situation, State
+from streams.explain import sentence
+from streams.ledger import PURGE_NOT_ANSWERED, Situation, State
 from streams.legacy import LegacyAwayError
 from streams.rows import SetAside, write_control
 
@@ -386,6 +388,90 @@ def test_a_purge_is_remembered_over_a_crash(tmp_path: Path) -> None:
         await second.in_sync(1, seconds=300.0)
         assert second.at_cidaas(1) is not None
         await second.stop()
+
+    play(tmp_path, scenario, PURGE)
+
+
+def unanswered(world: World, after: float | None) -> None:
+    """Let the next purge end without an answer; it takes effect `after` seconds later, or was never taken."""
+    left = [after]
+
+    def fault(sub: str) -> None:
+        if left:
+            if (seconds := left.pop()) is not None:
+                asyncio.get_running_loop().call_later(seconds, world.tenant.users.pop, sub, None)
+            raise failure(Kind.UNCLEAR, "no answer")
+
+    world.tenant.delete_fault = fault
+
+
+def test_a_purge_that_never_arrived_keeps_no_new_life_waiting(tmp_path: Path) -> None:
+    """C4, C8: it is not on its way any more, and had time to take effect; it waited for an hour, then for a person."""
+
+    async def scenario(world: World) -> None:
+        await there(world, 1)
+        unanswered(world, None)
+        await world.remove(1)
+        await world.until(lambda: world.tenant.count("delete") == 1, "the purge", 10.0)
+        await world.sign_up(1, city="Ulm")
+        began = world.clock.now
+        await world.until(lambda: world.tenant.count("bulk") == 2, "the new life is sent", 90.0)
+        assert world.clock.now - began >= SETTLE
+        await world.until(lambda: world.entry(1).state is State.IN_DOUBT, "written down", 5.0)
+        body = views.describe("1", *(stored and stored.value for stored in world.partition.read([b"1"])[0]), MAPPING)
+        assert "never answered" in sentence(body)
+        await world.in_sync(1, seconds=1_000.0)
+        assert world.tenant.count("bulk") == 2 and world.tenant.count("delete") == 1
+        entity = world.at_cidaas(1)
+        assert entity is not None and entity["address"]["locality"] == "Ulm"
+
+    play(tmp_path, scenario, PURGE)
+
+
+def test_a_new_life_that_a_late_purge_takes_is_sent_again(tmp_path: Path) -> None:
+    """C8: cidaas had accepted it, the answer was lost, and it takes effect minutes later; over a crash, too."""
+
+    async def scenario(world: World) -> None:
+        await there(world, 1)
+        unanswered(world, 300.0)
+        await world.remove(1)
+        await world.until(lambda: world.tenant.count("delete") == 1, "the purge", 10.0)
+        await world.sign_up(1)
+        await world.until(lambda: world.tenant.count("bulk") == 2, "the new life is sent", 90.0)
+        await world.until(lambda: world.entry(1).reason == PURGE_NOT_ANSWERED, "written down", 5.0)
+        await world.stop()
+        second = await World.start(world.path, world.clock, settings=PURGE, former=world)
+        second.go()
+        await second.change(1, city="Ulm")
+        await second.until(lambda: second.at_cidaas(1) is None, "the purge takes effect", 300.0)
+        await second.until(lambda: second.at_cidaas(1) is not None, "it is there again", 70.0)
+        await second.in_sync(1, seconds=10.0)
+        entity = second.at_cidaas(1)
+        assert entity is not None and entity["address"]["locality"] == "Ulm"
+        assert second.entry(1).process_state == "CREATED" and "purge_unanswered" not in second.entry(1).extra
+        await second.stop()
+
+    play(tmp_path, scenario, PURGE)
+
+
+def test_a_refused_purge_does_not_make_the_one_before_forgotten(tmp_path: Path) -> None:
+    """C8: the first may have been accepted; that the second was not says nothing of it."""
+
+    async def scenario(world: World) -> None:
+        await there(world, 1)
+        ends = [failure(Kind.RATE_LIMITED, "too many"), failure(Kind.UNCLEAR, "no answer")]
+
+        def fault(sub: str) -> None:
+            if ends:
+                raise ends.pop()
+
+        world.tenant.delete_fault = fault
+        await world.remove(1)
+        await world.until(lambda: not ends, "both have ended", 60.0)
+        await world.sign_up(1)
+        await asyncio.sleep(1)
+        assert world.entry(1).extra["purged_at"]
+        assert world.tenant.count("bulk") == 1, "it was sent at once, and the first purge might have taken it"
 
     play(tmp_path, scenario, PURGE)
 
