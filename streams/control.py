@@ -34,6 +34,10 @@ DELIVERY = "delivery"
 BRAKE = "brake"
 #: the last request for a sweep, and, with /PARTITION behind it, what the owner of a partition answers.
 SWEEP = "sweep"
+#: what the guard remembers of the source, the faults that stand until a repair, and the repair itself.
+SOURCE = "source"
+FAULTS = "source/fault"
+REPAIR = "source/repair"
 
 
 class Control:

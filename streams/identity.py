@@ -64,10 +64,11 @@ def compare(ours: Identity, recorded: dict[str, Any], where: str) -> None:
     for name, words in _WORDS.items():
         mine, theirs = getattr(ours, name), recorded.get(name)
         if mine != theirs:
+            moved = " If the database was restored, failed over or moved on purpose, run `source repair`."
             raise RefusedError(
                 f"this state belongs to another place: {words} is {mine!r}, but {where} says {theirs!r}. "
                 "Point pipeline.toml and the environment back to it, or start a new pipeline with an app_id of its own "
-                "and an empty APP_DATADIR."
+                f"and an empty APP_DATADIR.{moved if name == 'source' else ''}"
             )
 
 

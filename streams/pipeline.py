@@ -30,6 +30,7 @@ from streams.rows import SetAside, write_control
 from streams.state import AGAIN, Changelog, Partition, Store, TableKind, TruncatedError, records
 from streams.state.store import RESERVED
 from streams.sweep import Sweep
+from streams.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine
@@ -211,6 +212,7 @@ class Pipeline:
         self.delivery = Delivery(self)
         self.rereads = Rereads(self)
         self.sweep = Sweep(self)
+        self.watch = Watch(self)
         self.join = Join(self.settings, self.send, self.delivery.joined)
         self._upkeep = [
             asyncio.create_task(self._watched(self._mark()), name="marks"),
@@ -219,6 +221,7 @@ class Pipeline:
             asyncio.create_task(self._watched(self.sweep.run()), name="sweep"),
             asyncio.create_task(self._watched(self.delivery.upserts.conflicts.run()), name="conflicts"),
             asyncio.create_task(self._watched(self.delivery.foreign.run()), name="foreign"),
+            asyncio.create_task(self._watched(self.watch.run()), name="watch"),
         ]
         self.identity = Identity.of(self.settings, await self._source(), topic)
         await self._first_or_same()
@@ -260,11 +263,23 @@ class Pipeline:
             self.identity = replace(self.identity, source=recorded["source"])
         self.identity = replace(self.identity, topic_epoch=int(recorded["topic_epoch"]))
         compare(self.identity, recorded, f"the topic {self.settings.topics.control}")
-        if self.app.folder.identity is not None:
-            compare(self.identity, self.app.folder.identity, f"the data folder {self.app.folder.path}")
+        if (folder := self.app.folder.identity) is not None:
+            if folder.get("source") in recorded.get("former_sources", ()):
+                folder["source"] = recorded["source"]  # `source repair --accept-database` has moved this pipeline
+            compare(self.identity, folder, f"the data folder {self.app.folder.path}")
         self.app.folder.remember(self.identity)
         self.legacy.expected = self.identity.source
         self.identified.set()
+
+    def follow_identity(self) -> None:
+        """Believe the database that a person has accepted as this pipeline's source since the start (M8)."""
+        recorded = self.control.identity
+        if recorded is None or not self.identified.is_set() or recorded["source"] == self.legacy.expected:
+            return
+        log.warning("the source is another database now: %s", recorded["source"])
+        assert self.identity is not None
+        self.identity = replace(self.identity, source=recorded["source"])
+        self._same(recorded)
 
     async def _state_without_identity(self) -> bool:
         """Whether somebody has written to the changelogs, who did not say before whose they are.
@@ -375,6 +390,7 @@ class Pipeline:
         await asyncio.gather(*(self._leave(partition) for partition in partitions))
         self.delivery.forget()
         self.rereads.forget()
+        self.watch.forget()
         self.runners.clear()
         if runners:
             log.info("partitions given up count=%d seconds=%.2f", len(runners), time.monotonic() - began)

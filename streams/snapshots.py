@@ -163,6 +163,8 @@ class Merger:
             snap.lsn, snap.tx, snap.committed_us = change.lsn, change.tx, change.committed_us
             snap.after_commit = change.after_commit
             snap.streamed = change.op != "r"
+        elif row is not None and row.epoch < epoch:
+            snap.streamed = False  # read in a new source epoch: LSNs of the old one prove nothing about C7 (M8)
         return _stamp(snap, result, at)
 
     def _users(self, snap: Snapshot, change: RowChange, at: Position, epoch: int) -> Merge:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -17,6 +18,7 @@ from streams.explain import sentence
 from streams.jobs import Do
 from streams.ledger import Situation
 from streams.orders import BY
+from streams.source import faults
 from streams.standing import Standing
 from streams.sweep import summary
 
@@ -107,6 +109,8 @@ def status(pipeline: Pipeline) -> dict[str, Any]:
         "rereads": {"done": pipeline.rereads.done, "trouble": pipeline.rereads.trouble},
         "sweep": summary(control.state, range(pipeline.settings.partitions)),
         "foreign_subs": delivery.foreign.waiting(),
+        "faults": [asdict(fault) for fault in faults.standing(control.state)],
+        "watch": None if pipeline.watch.findings is None else [asdict(one) for one in pipeline.watch.findings],
         "notifications": control.notifications[-30:],
         "uptime": time.time() - pipeline.started_at,
     }
@@ -300,6 +304,12 @@ class _Collector:
         for found in Found:
             swept.add_metric([found.value], last.get(found.value, 0))
         yield swept
+        wrong = GaugeMetricFamily(
+            "cidaas_sync_source_fault", "1 for each thing wrong with the source.", labels=["slug"]
+        )
+        for slug in sorted({one["slug"] for one in [*figures["faults"], *(figures["watch"] or ())]}):
+            wrong.add_metric([slug], 1)
+        yield wrong
         gauges = {
             "lag_records": (figures["lag"], "Records of legacy.identity that wait to be joined."),
             "queued_users": (figures["queued"], "Users in the queues."),

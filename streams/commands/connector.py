@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 import click
 
 from streams.commands import base
+from streams.commands.source import standing
+from streams.offline import Controls
 from streams.source import connector as source_connector
-from streams.source import guard
 from streams.source.connect import Connect, ConnectError, ConnectRefused
+from streams.source.look import look_once
+from streams.source.repair import open_note
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from streams.settings import Settings
-
-#: findings after which the tables must be read again
-_LOST = frozenset(("slot_dropped", "slot_lost", "slot_moved"))
 
 _WHERE = (
     "The database's address and password stand in the Connect worker's own environment: LEGACY_DB_HOST, "
@@ -49,6 +49,9 @@ def commands(settings: Settings) -> list[click.Command]:
     @base.run
     async def apply() -> int:
         async def act(connect: Connect) -> int:
+            before = await connect.status(name)
+            if before is None or not before.running:
+                await _assert_nothing_lost(settings)
             try:
                 made = await connect.put_config(name, source_connector.connector_config(settings))
             except ConnectRefused as error:
@@ -94,15 +97,22 @@ def commands(settings: Settings) -> list[click.Command]:
     return [connector]
 
 
+async def _assert_nothing_lost(settings: Settings) -> None:
+    """Refuse a start after which it would show no more that changes were lost, or in the middle of a repair."""
+    async with Controls(settings) as control:
+        state = dict(control.state)
+    if open_note(state) is not None:
+        base.fail("not started: a source repair has not ended. `source repair --yes` goes on with it.", base.WRONG)
+    for problem in standing(settings, state, await look_once(settings)):
+        base.fail(f"not started: {problem['what']}. {problem['remedy']}", base.WRONG)
+
+
 async def _start_again(settings: Settings, connect: Connect) -> bool:
-    """Start a connector that failed or was stopped, unless its slot has lost changes: a start would hide that."""
+    """Start a connector that failed or was stopped; nothing was lost, as somebody has made sure before."""
     name = settings.source.name
     status = await connect.status(name)
     if status is None or not (status.failed or status.state in ("STOPPED", "PAUSED")):
         return False
-    for finding in guard.findings(settings, await guard.look(settings)):
-        if finding.slug in _LOST:
-            base.fail(f"not started: {finding.what}. {finding.remedy}", base.WRONG)
     if status.failed:
         await connect.restart(name)
     else:

@@ -1,28 +1,63 @@
-"""`source`: what concerns the legacy database as a whole."""
+"""`source`: what concerns the legacy database as a whole: check it, repair what was lost, compare all users."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from streams import brake
 from streams.commands import base
 from streams.commands.status import sweep_words
 from streams.control import SWEEP
 from streams.offline import Controls
+from streams.source import faults, guard, repair
+from streams.source.admin import Admin
+from streams.source.connect import Connect, ConnectError
+from streams.source.connector import connector_config
+from streams.source.look import Look, look_once
+from streams.source.memory import Memory, lost, recall
 from streams.sweep import request, summary
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from streams.control import Control
     from streams.settings import Settings
+    from streams.source.guard import Finding
 
 
 def commands(settings: Settings) -> list[click.Command]:
     """The commands of this file."""
 
-    @click.group("source", help="Compare the legacy database with what is known of it.")
+    @click.group("source", help="The legacy database as a whole: check it, repair what was lost, compare all users.")
     def source() -> None:
         pass
+
+    @source.command("check", help="Say what is wrong with the source, also what was seen earlier and still stands.")
+    @base.json_option
+    @base.run
+    async def check(as_json: bool) -> int:
+        async with Controls(settings) as control:
+            problems = problems_of(settings, control.state, await look_once(settings))
+        if as_json:
+            base.show_json({"problems": problems})
+        else:
+            click.echo(_listed(problems) or "nothing is wrong with the source")
+        return base.WRONG if problems else base.OK
+
+    @source.command("repair", help="Read the tables again and compare all users, after changes were lost.")
+    @click.option("--yes", is_flag=True, help="Do it; without it only say what would happen.")
+    @click.option("--accept-database", is_flag=True, help="Believe another database than before: restored, moved.")
+    @base.run
+    async def repair_(yes: bool, accept_database: bool) -> int:
+        try:
+            await _repair(settings, yes=yes, accept=accept_database)
+        except (repair.RepairError, ConnectError) as error:
+            base.fail(str(error), base.WRONG)
+        return base.OK
 
     @source.command("sweep", help="Compare the rows of all users on both sides.  Example: source sweep --wait")
     @click.option("--wait", is_flag=True, help="Wait until every partition has been compared, and say what was found.")
@@ -46,6 +81,92 @@ def commands(settings: Settings) -> list[click.Command]:
         return base.OK
 
     return [source]
+
+
+def standing(settings: Settings, state: Mapping[str, Any], look: Look) -> list[dict[str, str]]:
+    """What means lost changes: the faults that stand in the control topic, and what this look shows beyond them."""
+    known = [
+        {"slug": one.slug, "what": f"{one.what} (seen {_when(one.since)})", "remedy": one.remedy}
+        for one in faults.standing(state)
+    ]
+    return _with(known, lost(settings, recall(state) or Memory(), look))
+
+
+def problems_of(settings: Settings, state: Mapping[str, Any], look: Look) -> list[dict[str, str]]:
+    """Everything that is wrong with the source."""
+    problems = _with(standing(settings, state, look), guard.findings(settings, look))
+    if (note := repair.open_note(state)) is not None:
+        what = f"a source repair of {_when(note.at)} has not ended"
+        problems.append({"slug": "repair_unfinished", "what": what, "remedy": "`source repair --yes` goes on with it."})
+    return problems
+
+
+def _with(problems: list[dict[str, str]], found: list[Finding]) -> list[dict[str, str]]:
+    known = {problem["slug"] for problem in problems}
+    return problems + [asdict(one) for one in found if one.slug not in known]
+
+
+def _when(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(moment))
+
+
+def _listed(problems: list[dict[str, str]]) -> str:
+    return "\n".join(f"! {problem['what']}\n  {problem['remedy']}" for problem in problems)
+
+
+async def _repair(settings: Settings, *, yes: bool, accept: bool) -> None:
+    look, admin = await look_once(settings), Admin(settings)
+    async with Controls(settings) as control:
+        system = await _assert_possible(look, admin)
+        problems = standing(settings, control.state, look)
+        click.echo(_listed(problems) or "no change is known to be lost; a repair reads everything again all the same")
+        identity = (control.identity or {}).get("source", system)
+        if identity != system and not accept:
+            base.fail(
+                f"the legacy database is {system}, and this pipeline belongs to {identity}. If it was restored, failed "
+                "over or moved on purpose, repeat with --accept-database; else correct LEGACY_DATABASE_URL."
+            )
+        assert look.database is not None
+        enable = identity != system or bool(guard.publication(settings, look.database.publication, streamed=True))
+        if not yes:
+            click.echo(_preview(settings, enable=enable, moved=identity != system))
+            return
+        async with Connect(settings.connect_url) as connect:
+            run = repair.Repair(settings, control, connect, admin, click.echo, connector_config(settings))
+            await run.run(look, enable=enable)
+        click.echo(_afterwards(control.state))
+
+
+async def _assert_possible(look: Look, admin: Admin) -> str:
+    """Raise unless both sides answer, and both addresses lead to one primary; return its name."""
+    if look.database is None or look.connector is None:
+        raise repair.RepairError(look.database_away or look.connect_away)
+    if look.database.standby:
+        raise repair.RepairError("LEGACY_DATABASE_URL leads to a standby: name the primary.")
+    if (other := await admin.system()) != look.database.system:
+        raise repair.RepairError(
+            f"LEGACY_ADMIN_URL leads to {other}, LEGACY_DATABASE_URL to {look.database.system}: correct one of them."
+        )
+    return look.database.system
+
+
+def _preview(settings: Settings, *, enable: bool, moved: bool) -> str:
+    name = settings.source.name
+    steps = [
+        f"stop the connector {name} and delete its position; drop its replication slot {name}",
+        *(["do what `cdc enable` does"] if enable else []),
+        "begin a new source epoch" + (", and believe this database from now on" if moved else ""),
+        "start the connector: it makes a new slot and reads the tables; what has not changed costs no call at cidaas",
+        "compare all users; those whose rows are gone are deleted at cidaas, behind the delete brake",
+        "clear the faults above",
+    ]
+    return "\n".join(["This would:", *(f"  - {step}" for step in steps), "Repeat with --yes to do it."])
+
+
+def _afterwards(state: Mapping[str, Any]) -> str:
+    if state.get(brake.TRIPPED, {}).get("on"):
+        return "repaired; deletes are parked: `deletes list`, then `deletes allow` or `deletes reject`"
+    return "repaired; deletes that have waited leave now, and the brake parks them if they are many: `deletes list`"
 
 
 async def _wait(settings: Settings, control: Control, wanted: str, *, say: bool) -> None:

@@ -10,13 +10,18 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
+from aiokafka.errors import KafkaError
 
 from streams.commands import base
+from streams.offline import Controls
 from streams.refused import REMEDY
-from streams.source import guard
+from streams.source import faults, guard
+from streams.source.look import look_once
+from streams.watch import REMEMBERED
 
 if TYPE_CHECKING:
     from streams.settings import Settings
+    from streams.source.look import Look
 
 _WORDS = {
     "in_sync": "in sync",
@@ -55,7 +60,8 @@ def commands(settings: Settings) -> list[click.Command]:
 
 async def collect(settings: Settings) -> dict[str, Any]:
     """Ask every worker, the database and Connect, and add it up."""
-    source = await guard.look(settings)
+    source = await look_once(settings)
+    figures = source.figures(settings.source.users.name)
     workers = await _workers()
     counts: Counter[str] = Counter()
     outcomes: Counter[str] = Counter()
@@ -64,7 +70,7 @@ async def collect(settings: Settings) -> dict[str, Any]:
         outcomes.update(worker.get("outcomes", {}))
     known = counts["users"]
     rate = sum(worker.get("rate", {}).get("10s", 0.0) for worker in workers)
-    expected = max(source.rows or 0, 0)
+    expected = max(figures["rows"] or 0, 0)
     left = counts["pending"] + max(0, expected - known) if expected else counts["pending"]
     body: dict[str, Any] = {
         "workers": [
@@ -88,10 +94,27 @@ async def collect(settings: Settings) -> dict[str, Any]:
         "heartbeat_age": min((w["heartbeat_age"] for w in workers if w.get("heartbeat_age") is not None), default=None),
         "snapshot": _snapshot(next((worker.get("notifications", []) for worker in workers), [])),
         "sweep": next((worker["sweep"] for worker in workers if worker.get("sweep")), None),
-        "source": asdict(source),
+        "faults": await _faults(settings, workers),
+        "source": figures,
     }
     body["problems"] = _problems(settings, source, workers, body)
     return body
+
+
+async def _faults(settings: Settings, workers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The faults of the source that stand; without a worker they are read from the control topic."""
+    for worker in workers:
+        if "faults" in worker:
+            return list(worker["faults"])
+    try:
+        async with Controls(settings) as control:
+            return [asdict(fault) for fault in faults.standing(control.state)]
+    except (KafkaError, OSError):
+        return []  # that no worker answers is said anyway, and Kafka away is the least of it
+
+
+def _at(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(moment))
 
 
 def _n(latency: dict[str, Any]) -> int:
@@ -128,10 +151,24 @@ def _snapshot(notifications: list[dict[str, Any]]) -> str:
     return "not begun"
 
 
-def _problems(
-    settings: Settings, source: guard.SourceState, workers: list[dict[str, Any]], body: dict[str, Any]
+def _source_problems(
+    settings: Settings, source: Look, workers: list[dict[str, Any]], standing: list[dict[str, Any]]
 ) -> list[dict[str, str]]:
-    problems = [asdict(finding) for finding in guard.findings(settings, source)]
+    """What stands, what this look shows, and what takes the memory of the worker that watches; each once."""
+    found = [{**fault, "what": f"{fault['what']} (seen {_at(fault['since'])})"} for fault in standing]
+    found += [asdict(finding) for finding in guard.findings(settings, source)]
+    found += [seen for worker in workers for seen in worker.get("watch") or () if seen["slug"] in REMEMBERED]
+    return [
+        {name: one[name] for name in ("slug", "what", "remedy")}
+        for at, one in enumerate(found)
+        if one["slug"] not in {before["slug"] for before in found[:at]}
+    ]
+
+
+def _problems(
+    settings: Settings, source: Look, workers: list[dict[str, Any]], body: dict[str, Any]
+) -> list[dict[str, str]]:
+    problems = _source_problems(settings, source, workers, body["faults"])
 
     def add(slug: str, what: str, remedy: str) -> None:
         problems.append({"slug": slug, "what": what, "remedy": remedy})

@@ -15,6 +15,7 @@ import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from streams.kafka import connection
+from streams.rows import Epoch, write_control
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -26,7 +27,7 @@ POLL = 0.2
 
 def birth_value(topic: str) -> bytes:
     """Return the value of a birth record; `topic` is the UUID of the whole topic."""
-    return orjson.dumps({"__sync": "epoch", "epoch": 1, "topic": topic})
+    return write_control(Epoch(1, topic))
 
 
 def birth_topic(key: bytes | None, value: bytes | None) -> str | None:
@@ -86,16 +87,22 @@ async def complete_births(settings: Settings, *, new: bool) -> str | None:
         return _not_ours(settings.topics.identity, next(iter(births)))
     missing = [partition for partition, name in births.items() if name is None]
     if missing:
-        await _write(settings, missing, names.pop() if names else str(uuid.uuid4()))
+        await _write(settings, missing, Epoch(1, names.pop() if names else str(uuid.uuid4())))
     return None
 
 
-async def _write(settings: Settings, partitions: list[int], name: str) -> None:
+async def begin_epoch(settings: Settings, number: int) -> None:
+    """Begin a new source epoch in every partition (M8), and wait until that is durable. Doing it twice is harmless."""
+    births = await read_births(settings)
+    await _write(settings, sorted(births), Epoch(number, str(births[0])))
+
+
+async def _write(settings: Settings, partitions: list[int], epoch: Epoch) -> None:
     producer = AIOKafkaProducer(**connection(settings.kafka), acks="all", enable_idempotence=True)
     await producer.start()
     try:
         for partition in partitions:
-            value = birth_value(name)
+            value = write_control(epoch)
             await producer.send_and_wait(settings.topics.identity, value, key=BIRTH_KEY, partition=partition)
     finally:
         await producer.stop()

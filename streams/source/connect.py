@@ -68,8 +68,15 @@ class ConnectorStatus:
 class Connect:
     """Kafka Connect at `url`. Use it as an asynchronous context manager."""
 
-    def __init__(self, url: str, *, timeout: float = 30.0, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        self.url = url
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float = 30.0,
+        rebalance: float = REBALANCE,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.url, self._rebalance = url, rebalance
         self._http = httpx.AsyncClient(base_url=url, timeout=timeout, trust_env=False, transport=transport)
 
     async def __aenter__(self) -> Self:
@@ -78,6 +85,10 @@ class Connect:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
         await self._http.aclose()
 
     async def status(self, name: str) -> ConnectorStatus | None:
@@ -106,6 +117,11 @@ class Connect:
             return False
         await self._send("PUT", f"/connectors/{name}/config", json=wanted)
         return True
+
+    async def create_stopped(self, name: str, config: Mapping[str, str]) -> None:
+        """Register a connector that does nothing yet; what Connect has stored under its name can be deleted then."""
+        body = {"name": name, "config": {"name": name, **config}, "initial_state": "STOPPED"}
+        await self._send("POST", "/connectors", json=body)
 
     async def stop(self, name: str, *, seconds: float = 30) -> None:
         """Stop the connector and wait until it has no task: it lets go of its connections and of the slot."""
@@ -170,8 +186,8 @@ class Connect:
                 return None
             raise
 
-    async def _send(self, method: str, path: str, json: Mapping[str, str] | None = None) -> httpx.Response:
-        deadline = time.monotonic() + REBALANCE
+    async def _send(self, method: str, path: str, json: Mapping[str, Any] | None = None) -> httpx.Response:
+        deadline = time.monotonic() + self._rebalance
         while True:
             try:
                 answer = await self._http.request(method, path, json=json)

@@ -1,21 +1,34 @@
-"""Looks at what nobody reports: slot, publication and connector, from SQL and from the stored offset.
+"""Names what nobody reports: slot, publication and connector, judged by SQL and by the stored position (pure).
 
 The connector shows RUNNING while it hangs on a lost slot and after its publication was dropped (design: The source
-side). So the truth is asked for where it is kept.
+side). So the truth is asked for where it is kept. What one look can tell stands here; what takes a memory, in
+`memory.py`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from psycopg import sql
-
-from streams.legacy import Legacy, LegacyAwayError
-from streams.source.connect import Connect, ConnectError, cause
+from streams.source.connect import cause
+from streams.source.look import captured
 
 if TYPE_CHECKING:
-    from streams.settings import CredentialsTable, Settings, UsersTable
+    from streams.settings import Settings
+    from streams.source.look import Database, Look, Publication, Slot
+
+REPAIR = "Changes are lost. Run `source repair`: it reads the tables again and compares all users."
+#: Seconds for which a connector may be without its slot before it hangs, and the heartbeat may stand still.
+PATIENCE = 30.0
+#: Bytes of WAL kept for the slot from which on somebody has to know.
+_MUCH_WAL = 1 << 30
+
+#: Changes are lost: stays until a repair, because after a start of the connector it shows no more (facts, section 4).
+LOST = frozenset((
+    "slot_dropped", "slot_lost", "slot_moved", "slot_ahead",
+    "publication_missing", "publication_incomplete", "publication_remade",
+    "database_replaced", "database_promoted", "database_restored", "truncated",
+))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,102 +39,115 @@ class Finding:
     what: str
     remedy: str
 
-
-@dataclass(slots=True)
-class SourceState:
-    """What was seen; None is *could not be asked*."""
-
-    slot: dict[str, Any] | None = None
-    published: dict[str, list[str]] | None = None
-    connector: str | None = None
-    tasks: tuple[str, ...] = ()
-    trace: str | None = None
-    offset_lsn: int | None = None
-    rows: int | None = None
-    database_away: str = ""
-    connect_away: str = ""
+    @property
+    def lost(self) -> bool:
+        """Whether it means that changes are lost."""
+        return self.slug in LOST
 
 
-_SLOT = sql.SQL(
-    "SELECT s.slot_name, s.active, s.wal_status, s.restart_lsn IS NULL AS no_restart, "
-    "pg_wal_lsn_diff(s.confirmed_flush_lsn, '0/0')::bigint AS confirmed, "
-    "pg_wal_lsn_diff(s.restart_lsn, '0/0')::bigint AS restart, "
-    "pg_wal_lsn_diff(pg_current_wal_lsn(), s.confirmed_flush_lsn)::bigint AS lag_bytes, "
-    "pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn)::bigint AS kept_bytes "
-    "FROM (SELECT 1) AS one LEFT JOIN pg_replication_slots s ON s.slot_name = %s"
-)
-_PUBLISHED = sql.SQL("SELECT schemaname || '.' || tablename AS name FROM pg_publication_tables WHERE pubname = %s")
-_ROWS = sql.SQL("SELECT reltuples::bigint AS rows FROM pg_class WHERE oid = to_regclass(%s)")
+def findings(settings: Settings, look: Look) -> list[Finding]:
+    """Name everything that this one look shows (facts: debezium-3.7, section 4)."""
+    return [
+        *_away(look),
+        *_connector(look),
+        *([] if look.database is None else _database(settings, look.database, look)),
+    ]
 
 
-async def look(settings: Settings) -> SourceState:
-    """Ask database and Connect; what does not answer is noted, not raised."""
-    state = SourceState()
-    source = settings.source
-    legacy = Legacy(settings)
-    try:
-        slot = (await legacy.query(_SLOT, (source.name,)))[0]
-        state.slot = slot if slot["slot_name"] is not None else {}
-        tables = await legacy.query(_PUBLISHED, (source.name,))
-        state.published = {row["name"]: [] for row in tables}
-        rows = await legacy.query(_ROWS, (source.users.name,))
-        state.rows = int(rows[0]["rows"]) if rows else None
-    except LegacyAwayError as error:
-        state.database_away = str(error)
-    finally:
-        await legacy.close()
-    try:
-        async with Connect(settings.connect_url) as connect:
-            status = await connect.status(source.name)
-            state.connector = status.state if status is not None else ""
-            if status is not None:
-                state.tasks, state.trace = status.tasks, status.trace
-                offsets = await connect.offsets(source.name)
-                lsn = offsets[0].get("offset", {}).get("lsn") if offsets else None
-                state.offset_lsn = None if lsn is None else int(lsn)
-    except ConnectError as error:
-        state.connect_away = str(error)
-    return state
-
-
-def findings(settings: Settings, state: SourceState) -> list[Finding]:
-    """Name each fault with its remedy (facts: debezium-3.7, section 4)."""
-    found: list[Finding] = []
-    if state.database_away:
-        found.append(Finding("database_away", state.database_away, "Start it, or correct LEGACY_DATABASE_URL."))
-    if state.connect_away:
-        found.append(Finding("connect_away", state.connect_away, "Start Kafka Connect, or correct CONNECT_URL."))
-    if state.connector == "":
-        found.append(Finding("connector_missing", "the connector is not registered", "Run `connector apply`."))
-    elif state.connector is not None and "FAILED" in (state.connector, *state.tasks):
-        remedy = "Cure the cause named there, then `connector apply` starts it again."
-        found.append(Finding("connector_failed", f"the connector failed: {cause(state.trace)}", remedy))
-    elif state.connector is not None and state.connector != "RUNNING":
-        found.append(Finding("connector_stopped", f"the connector is {state.connector}", "Run `connector apply`."))
-    if state.slot is not None:
-        found += _slot(state, state.slot)
-    if state.published is not None:
-        tables: list[UsersTable | CredentialsTable] = [settings.source.users]
-        if settings.source.credentials is not None:
-            tables.append(settings.source.credentials)
-        missing = [table.name for table in tables if table.name not in state.published]
-        if missing:
-            what = f"the publication {settings.source.name} lacks {', '.join(missing)}: its changes are lost meanwhile"
-            found.append(Finding("publication_incomplete", what, "Run `cdc enable`, then read the table again."))
+def _away(look: Look) -> list[Finding]:
+    found = []
+    if look.database_away:
+        found.append(Finding("database_away", look.database_away, "Start it, or correct LEGACY_DATABASE_URL."))
+    if look.connect_away:
+        found.append(Finding("connect_away", look.connect_away, "Start Kafka Connect, or correct CONNECT_URL."))
     return found
 
 
-def _slot(state: SourceState, slot: dict[str, Any]) -> list[Finding]:
-    repair = "Changes are lost: the tables must be read again (docs/operations.md, Repair)."
-    if not slot:
-        if state.offset_lsn is not None:
-            return [Finding("slot_dropped", "the replication slot is gone, but the connector has a position", repair)]
-        return [Finding("slot_missing", "there is no replication slot yet", "Run `connector apply`: it makes it.")]
-    if slot["wal_status"] == "lost" or slot["no_restart"]:
-        return [Finding("slot_lost", "the replication slot lost its WAL (max_slot_wal_keep_size)", repair)]
-    if state.offset_lsn is not None and slot["restart"] > state.offset_lsn:
-        return [Finding("slot_moved", "the replication slot stands after the connector's position", repair)]
-    if not slot["active"]:
-        what = f"nobody reads the replication slot; {slot['kept_bytes']} bytes of WAL are kept for it"
-        return [Finding("slot_inactive", what, "Start Kafka Connect; look at `connector status`.")]
+def _connector(look: Look) -> list[Finding]:
+    connector = look.connector
+    if connector is None:
+        return []
+    if connector.state == "":
+        return [Finding("connector_missing", "the connector is not registered", "Run `connector apply`.")]
+    if "FAILED" in (connector.state, *connector.tasks):
+        remedy = "Cure the cause named there, then `connector apply` starts it again."
+        return [Finding("connector_failed", f"the connector failed: {cause(connector.trace)}", remedy)]
+    if connector.state != "RUNNING":
+        return [Finding("connector_stopped", f"the connector is {connector.state}", "Run `connector apply`.")]
     return []
+
+
+def _database(settings: Settings, database: Database, look: Look) -> list[Finding]:
+    if database.standby:
+        what = "LEGACY_DATABASE_URL leads to a standby, which has neither the slot nor the newest rows"
+        return [Finding("database_standby", what, "Name the primary.")]
+    found = slot(database.slot, look)
+    for table in captured(settings):
+        if table.name not in database.tables:
+            remedy = "Correct its name under [tables], or bring it back; then run `source check`."
+            found.append(Finding("table_missing", f"the legacy database has no table {table.name}", remedy))
+    return found + publication(settings, database.publication, streamed=look.offset is not None)
+
+
+def slot(found: Slot | None, look: Look) -> list[Finding]:
+    """Judge the slot against the stored position."""
+    offset = look.offset
+    if found is None:
+        if offset is not None:
+            return [Finding("slot_dropped", "the replication slot is gone, but the connector has a position", REPAIR)]
+        if look.connector is None:
+            return []
+        return [Finding("slot_missing", "there is no replication slot yet", "Run `connector apply`: it makes it.")]
+    if found.lost:
+        return [Finding("slot_lost", "the replication slot lost its WAL (max_slot_wal_keep_size)", REPAIR)]
+    if offset is not None and found.restart is not None and found.restart > offset:
+        what = "the replication slot begins after the connector's position: it was made anew or moved"
+        return [Finding("slot_moved", what, REPAIR)]
+    if not found.active and offset is not None and found.confirmed is not None and found.confirmed > offset:
+        what = "the replication slot was moved beyond the connector's position: what lies between would be skipped"
+        return [Finding("slot_ahead", what, REPAIR)]
+    # The initial snapshot does without the slot that it has made.
+    snapshot = look.connector is not None and look.connector.running and offset is None
+    return _slot_now(found, idle=not found.active and not snapshot)
+
+
+def _slot_now(found: Slot, *, idle: bool) -> list[Finding]:
+    problems = []
+    if idle:
+        what = f"nobody reads the replication slot; {found.kept_bytes} bytes of WAL are kept for it"
+        problems.append(Finding("slot_inactive", what, "Start Kafka Connect; look at `connector status` and its log."))
+    if (found.kept_bytes or 0) > _MUCH_WAL or found.wal_status == "unreserved":
+        what = f"PostgreSQL keeps {found.kept_bytes} bytes of WAL for the slot (wal_status {found.wal_status})"
+        remedy = "Find out why Kafka does not take them (`connector status`), or end long transactions; watch the disk."
+        problems.append(Finding("wal_kept", what, remedy))
+    return problems
+
+
+def publication(settings: Settings, found: Publication | None, *, streamed: bool) -> list[Finding]:
+    """Judge the publication against the captured tables; `streamed` says that the connector has been reading it."""
+    name = settings.source.name
+    if found is None:
+        if not streamed:
+            return [Finding("cdc_missing", f"there is no publication {name} yet", "Run `cdc enable`.")]
+        what = f"the publication {name} is gone: every change is lost meanwhile"
+        return [Finding("publication_missing", what, REPAIR)]
+    problems = []
+    tables = captured(settings)
+    lacking = [table.name for table in tables if table.name not in found.tables]
+    filtered = [table.name for table in tables if table.name in found.tables and found.tables[table.name].filtered]
+    if lacking or filtered or not found.whole:
+        parts = [f"lacks {', '.join(lacking)}"] if lacking else []
+        parts += [f"leaves rows of {', '.join(filtered)} out"] if filtered else []
+        parts += [] if found.whole else ["leaves inserts, updates or deletes out"]
+        what = f"the publication {name} {' and '.join(parts)}: these changes are lost meanwhile"
+        problems.append(Finding("publication_incomplete", what, REPAIR))
+    for table in tables:
+        published = found.tables.get(table.name)
+        if published is None or published.columns is None:
+            continue
+        absent = [column for column in table.columns if column not in published.columns]
+        if absent:
+            # Not lost: their users are set aside record by record, and read again (M7).
+            what = f"the publication {name} lacks the column {', '.join(absent)} of {table.name}"
+            problems.append(Finding("column_unpublished", what, "Run `cdc enable`."))
+    return problems

@@ -16,10 +16,12 @@ from world import World
 from streams import views
 from streams.cidaas.client import DeleteOutcome
 from streams.cidaas.errors import Kind, failure
+from streams.control import FAULTS
 from streams.explain import sentence
 from streams.ledger import PURGE_NOT_ANSWERED, Situation, State
 from streams.legacy import LegacyAwayError
 from streams.rows import SetAside, write_control
+from streams.source.faults import Fault, body
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -67,6 +69,26 @@ def test_a_deleted_user_is_deleted_and_not_sooner_than_two_seconds_after_its_rec
         assert world.clock.now - began >= 2.0
         await world.in_sync(1)
         assert world.at_cidaas(1) is None and world.entry(1).deleted
+
+    play(tmp_path, scenario)
+
+
+def test_deletes_wait_while_a_fault_of_the_source_stands(tmp_path: Path) -> None:
+    """What is gone from a database that was restored may come back with the repair; everything else goes on."""
+
+    async def scenario(world: World) -> None:
+        await there(world, 1, 2)
+        fault = Fault("database_restored", "it has gone back in time", "repair", 0.0)
+        world.pipeline.control.state[FAULTS] = body([fault])
+        await world.remove(1)
+        await world.change(2, given_name="Ada")
+        await world.in_sync(2, seconds=10.0)
+        await asyncio.sleep(600)
+        assert world.at_cidaas(1) is not None and world.tenant.count("delete") == 0
+        assert "gone back in time" in world.delivery.why_waiting(world.partition, b"1")
+        world.pipeline.control.state[FAULTS] = body([])
+        await world.in_sync(1, seconds=10.0)
+        assert world.at_cidaas(1) is None
 
     play(tmp_path, scenario)
 

@@ -137,7 +137,8 @@ def test_the_docs_set_and_read_known_variables_only() -> None:
 
 
 def test_each_finding_of_status_has_its_line() -> None:
-    guard = (ROOT / "streams/source/guard.py").read_text()
+    modules = ("source/guard.py", "source/memory.py", "watch.py")
+    guard = "\n".join((ROOT / "streams" / name).read_text() for name in modules)
     status = (ROOT / "streams/commands/status.py").read_text()
     slugs = set(re.findall(r'Finding\(\s*"(\w+)"', guard)) | set(re.findall(r'\badd\(\s*"(\w+)"', status))
     assert len(slugs) > 10

@@ -18,7 +18,7 @@ from streams.commands.status import _problems
 from streams.control import DELIVERY
 from streams.ledger import Situation, State
 from streams.refused import LEAST, REMEDY
-from streams.source.guard import SourceState
+from streams.source.look import Look
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -306,13 +306,14 @@ def test_a_persons_pause_keeps_its_reason(tmp_path: Path) -> None:
 
 def test_status_says_why_and_what_to_look_at() -> None:
     """A pause that nobody ordered must not read like one that somebody did."""
-    source = SourceState()
+    source = Look()
     body = {
         "paused": {"paused": True, "limit": True, "why": "50 of the last 60"},
         "brake": None,
         "sweep": None,
         "foreign_subs": 0,
         "users": {},
+        "faults": [],
         "heartbeat_age": None,
     }
     found = _problems(SETTINGS, source, [], body)
