@@ -94,6 +94,8 @@ def status(pipeline: Pipeline) -> dict[str, Any]:
         "waiting": delivery.queues[Do.UPSERT].waiting + delivery.queues[Do.DELETE].waiting,
         "in_flight": sum(queue.in_flight for queue in delivery.queues.values()),
         "confirmed": delivery.confirmed,
+        "calls": delivery.calls.pace.limits.calls,
+        "away": delivery.calls.pace.away,
         "outcomes": dict(delivery.outcomes + delivery.calls.outcomes),
         "notes": dict(delivery.notes),
         "rate": {"10s": _rate(pipeline, 10), "60s": _rate(pipeline, 60)},
@@ -310,6 +312,8 @@ class _Collector:
         for slug in sorted({one["slug"] for one in [*figures["faults"], *(figures["watch"] or ())]}):
             wrong.add_metric([slug], 1)
         yield wrong
+        text = "Calls to cidaas that were started, and probes while it is away."
+        yield CounterMetricFamily("cidaas_sync_calls", text, value=figures["calls"])
         gauges = {
             "lag_records": (figures["lag"], "Records of legacy.identity that wait to be joined."),
             "queued_users": (figures["queued"], "Users in the queues."),
