@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -70,6 +71,8 @@ class Delivery:
         self._poke = asyncio.Event()
         self._taking = True
         self._cap = settings.delivery.concurrency
+        #: users who wait until a person has made upserts possible.
+        self._held: set[bytes] = set()
         #: figures for `status` and /metrics
         self.confirmed = 0
         self.outcomes: Counter[str] = Counter()
@@ -128,8 +131,12 @@ class Delivery:
         while True:
             flying = sum(1 for task in self._tasks if task.get_name() == do.value)
             window: list[bytes] = []
-            if self._may_take() and flying < self._cap:
-                window = queue.take(time.monotonic(), idle=flying == 0)
+            held = self._hold_back(do, flying)
+            if self._may_take() and (flying < self._cap or held):
+                window = queue.take(time.monotonic(), idle=flying == 0 or held)
+            if window and held:
+                await self._window(queue, self._sort(window), window)
+                continue
             if window:
                 task = asyncio.create_task(self._window(queue, act(window), window), name=do.value)
                 self._tasks.add(task)
@@ -140,6 +147,27 @@ class Delivery:
             if flying >= self._cap:
                 wait = None
             await self._poked(0.25 if wait is None else max(0.001, min(wait, 0.25)))
+
+    def _hold_back(self, do: Do, flying: int) -> bool:
+        """Whether upserts that are queued have to wait for a person; when that is over, they leave."""
+        if do is not Do.UPSERT:
+            return False
+        blocked = self.calls.pace.blocked(do.value)
+        if not blocked:
+            self._let_go(len(self._held))
+        elif flying == 0:
+            self._let_go(1)  # somebody has to try
+        return blocked and flying >= self._cap
+
+    def _let_go(self, most: int) -> None:
+        for _ in range(min(most, len(self._held))):
+            self._queue(Do.UPSERT).wake(self._held.pop(), time.monotonic())
+
+    async def _sort(self, users: Sequence[bytes]) -> None:
+        """Let deletes out from among users who wait for upserts: nothing stands in their way."""
+        for job in await self.prepare(users, Do.UPSERT):
+            self._held.add(job.user)
+            self.wait(job, math.inf)
 
     async def _poked(self, timeout: float) -> None:
         self._poke.clear()
@@ -399,6 +427,7 @@ class Delivery:
         """Forget what was queued, after a revoke; the next scan finds it again."""
         for queue in self.queues.values():
             queue.clear()
+        self._held.clear()
         self.upserts.forget()
 
     async def stop(self) -> None:

@@ -81,6 +81,10 @@ class Limiter:
         """Whether cidaas counts as away."""
         return self._failures >= _AWAY_AFTER
 
+    def blocks(self, lane: str) -> bool:
+        """Whether this lane's last call failed in a way that only a person can cure."""
+        return lane in self._blocked
+
     def wait(self, now: float, lane: str = "") -> float:
         """Seconds until a call of this lane may start: 0 is now, infinity is when a call has ended."""
         if self.in_flight >= max(1, int(min(self.concurrency, self.cap))) or (self.away and self._trial_under_way):

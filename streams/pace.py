@@ -42,6 +42,10 @@ class Pace:
         """Whether cidaas counts as away: its calls fail, and only trials are made."""
         return self.limits.away
 
+    def blocked(self, lane: str) -> bool:
+        """Whether calls of this lane wait for a person."""
+        return self.limits.blocks(lane)
+
     @asynccontextmanager
     async def slot(self, lane: str = "") -> AsyncIterator[None]:
         """Wait until a call may be made, then hold one of the places until the block ends.

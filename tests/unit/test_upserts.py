@@ -467,6 +467,31 @@ def test_a_delete_that_succeeds_does_not_hide_that_upserts_are_forbidden(tmp_pat
     play(tmp_path, scenario)
 
 
+def test_deletes_leave_while_upserts_wait_for_a_person(tmp_path: Path) -> None:
+    """Their scope is another one; behind a backlog of upserts that are forbidden they would wait as long as those."""
+
+    async def scenario(world: World) -> None:
+        await world.sign_up(1, 2)
+        world.go()
+        await world.in_sync(1, 2)
+        world.tenant.fault = raising(Kind.FORBIDDEN)
+        await world.sign_up(*range(10, 16))
+        await world.until(lambda: world.tenant.count("bulk") > 2, "the upsert was forbidden")
+        await world.remove(1)
+        await world.change(2, status="deleted")
+        await world.change(15, city="Ulm")
+        await world.in_sync(1, 2, seconds=10)
+        assert world.at_cidaas(10) is None
+        began = world.clock.now
+        await world.in_sync(*range(10, 16), seconds=70)
+        assert world.clock.now > began + 40, "it was tried once a minute"
+        entity = world.at_cidaas(15)
+        assert entity is not None and entity["address"]["locality"] == "Ulm"
+
+    one_by_one = replace(SETTINGS, delivery=replace(SETTINGS.delivery, concurrency=1, window=1))
+    play(tmp_path, scenario, one_by_one)
+
+
 # -- addresses -------------------------------------------------------------------------------------------------------
 
 
