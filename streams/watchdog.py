@@ -130,7 +130,8 @@ def signs(pipeline: Pipeline) -> Iterator[Sign]:
         numbers = ", ".join(str(runner.number) for runner in new)
         yield Sign("take-over", marks, TAKE_OVER, f"taking partitions over ({numbers}) has read no record")
     for runner in runners:
-        yield from _partition(pipeline, runner)
+        # One agent hands on the batches of all partitions: it may wait for one that is being taken over.
+        yield from _partition(pipeline, runner, joining=not new)
 
 
 def _read(runner: Runner) -> Hashable:
@@ -140,11 +141,11 @@ def _read(runner: Runner) -> Hashable:
     return runner.number, partition.snapshots.store.next_offset, partition.ledger.store.next_offset, partition.known
 
 
-def _partition(pipeline: Pipeline, runner: Runner) -> Iterator[Sign]:
+def _partition(pipeline: Pipeline, runner: Runner, *, joining: bool) -> Iterator[Sign]:
     number, partition = runner.number, runner.partition
     if partition is None or partition.closing or not partition.owned.is_set():
         return
-    if pipeline.lag(partition) or not runner.queue.empty():
+    if joining and (pipeline.lag(partition) or not runner.queue.empty()):
         mark = (partition.joined_offset, partition.snapshots.store.next_offset, pipeline.sent)
         yield Sign(f"join {number}", mark, JOIN, f"partition {number} has records to join, and has joined none")
     committed = pipeline.noted_commit(number)

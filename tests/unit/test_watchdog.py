@@ -165,6 +165,9 @@ def test_records_that_wait_have_to_be_joined(tmp_path: Path) -> None:
         assert worker.names() == {}, "not known is not behind"
         worker.runner.queue.put_nowait("batch")
         assert "join 0" in worker.names()
+        worker.runners[1] = SimpleNamespace(number=1, partition=None)
+        assert list(worker.names()) == ["take-over"], "the batches of the other one may be in the way"
+        del worker.runners[1]
         partition.closing = True
         assert worker.names() == {}
 
