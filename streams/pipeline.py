@@ -271,7 +271,7 @@ class Pipeline:
         self.legacy.expected = self.identity.source
         self.identified.set()
 
-    def follow_identity(self) -> None:
+    async def follow_identity(self) -> None:
         """Believe the database that a person has accepted as this pipeline's source since the start (M8)."""
         recorded = self.control.identity
         if recorded is None or not self.identified.is_set() or recorded["source"] == self.legacy.expected:
@@ -280,6 +280,7 @@ class Pipeline:
         assert self.identity is not None
         self.identity = replace(self.identity, source=recorded["source"])
         self._same(recorded)
+        await self.legacy.close()  # the one of before may still answer
 
     async def _state_without_identity(self) -> bool:
         """Whether somebody has written to the changelogs, who did not say before whose they are.

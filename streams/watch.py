@@ -63,7 +63,7 @@ class Watch:
             while True:
                 # A poll: none of what is looked at can call back.
                 await asyncio.sleep(_EVERY if self._inactive_since is None else _CLOSE)
-                self._pipeline.follow_identity()
+                await self._pipeline.follow_identity()
                 if not self._watches():
                     self.forget()
                     continue
@@ -178,14 +178,14 @@ class Watch:
         )
 
     async def _pay(self, memory: Memory) -> Memory:
-        """Ask for the sweep that is owed, unless a fault stands, or one for the same reason was asked for just now."""
+        """Ask for the sweep that is owed, unless a fault stands, one still runs, or there was one for this just now."""
         control = self._pipeline.control
         if not memory.owed or faults.standing(control.state):
             return memory
         last = self._last_sweep()
-        if last is not None and last["asked_for"] == memory.owed:
-            recent = time.time() - (last["asked_at"] or 0) < _SWEEP_EVERY
-            if recent or last["state"] != "done":
+        if last is not None:
+            recent = last["asked_for"] == memory.owed and time.time() - (last["asked_at"] or 0) < _SWEEP_EVERY
+            if recent or last["state"] != "done":  # one that somebody waits for is not taken away
                 return memory
         log.info("a sweep is asked for: %s", memory.owed)
         await control.put(SWEEP, request(memory.owed))

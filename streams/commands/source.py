@@ -139,8 +139,11 @@ async def _repair(settings: Settings, *, yes: bool, accept: bool) -> None:
 
 async def _assert_possible(look: Look, admin: Admin) -> str:
     """Raise unless both sides answer, and both addresses lead to one primary; return its name."""
-    if look.database is None or look.connector is None:
-        raise repair.RepairError(look.database_away or look.connect_away)
+    if look.database is None:
+        more = "Start it; on a new server without the pipeline's roles run `cdc enable` first."
+        raise repair.RepairError(f"{look.database_away}. {more}")
+    if look.connector is None:
+        raise repair.RepairError(look.connect_away)
     if look.database.standby:
         raise repair.RepairError("LEGACY_DATABASE_URL leads to a standby: name the primary.")
     if (other := await admin.system()) != look.database.system:

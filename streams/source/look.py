@@ -161,6 +161,10 @@ _FILE = sql.SQL(
 _FILLED = sql.SQL("SELECT EXISTS (SELECT FROM {table}) AS filled")
 
 
+#: Seconds after which the database is connected to anew: its address may lead to another server by now.
+_ANEW = 60.0
+
+
 class Eye:
     """Looks again and again over connections that are kept; what does not answer is noted, not raised."""
 
@@ -169,12 +173,16 @@ class Eye:
         # `expected` stays empty: another database than before is what this has to report.
         self._legacy = Legacy(settings, timeout)
         self._connect = Connect(settings.connect_url, timeout=timeout, rebalance=timeout)
+        self._anew = time.monotonic() + _ANEW
 
     async def look(self) -> Look:
         """Ask database and Connect."""
         database: Database | None = None
         connector: Connector | None = None
         database_away = connect_away = ""
+        if time.monotonic() > self._anew:
+            await self._legacy.close()
+            self._anew = time.monotonic() + _ANEW
         try:
             database = await self._database()
         except LegacyAwayError as error:

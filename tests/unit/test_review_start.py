@@ -17,6 +17,7 @@ from fakes import SETTINGS
 
 from streams import service
 from streams.control import DELIVERY, IDENTITY, Control
+from streams.identity import Identity, RefusedError
 from streams.pipeline import Pipeline
 
 ROOT = Path(__file__).parents[2]
@@ -159,3 +160,52 @@ asyncio.run(pipeline.crash(RuntimeError("partition 3 was taken over by another w
     lines = done.stderr.strip().splitlines()
     assert done.returncode == 1 and "Traceback (most recent call last):" in lines
     assert lines[-1] == "the worker stopped: partition 3 was taken over by another worker"
+
+
+def moved(recorded: dict[str, Any], folder: dict[str, Any]) -> Any:
+    """A worker that runs on `folder` and reads `recorded` in the control topic."""
+    pipeline: Any = object.__new__(Pipeline)
+    pipeline.settings, pipeline.identified = SETTINGS, asyncio.Event()
+    pipeline.identified.set()
+    pipeline.identity = Identity(**folder)
+    kept = SimpleNamespace(
+        identity=folder, path="data", remember=lambda identity: kept.__setattr__("identity", identity)
+    )
+    pipeline.app = SimpleNamespace(folder=kept)
+    closed: list[bool] = []
+
+    async def close() -> None:
+        closed.append(True)
+
+    pipeline.legacy = SimpleNamespace(expected=folder["source"], close=close, closed=closed)
+    pipeline.control = SimpleNamespace(identity=recorded)
+    return pipeline
+
+
+FORMER = Identity.of(SETTINGS, "7001/shop", "topic-1").body()
+ACCEPTED = {**FORMER, "source": "7002/shop", "former_sources": ["7001/shop"]}
+
+
+def test_a_database_that_a_person_accepted_is_believed_by_workers_that_run() -> None:
+    """M8: the connection to the one of before is closed, because it may still answer."""
+
+    async def scenario() -> None:
+        pipeline = moved(ACCEPTED, dict(FORMER))
+        await pipeline.follow_identity()
+        assert pipeline.legacy.expected == pipeline.identity.source == "7002/shop"
+        assert pipeline.app.folder.identity.source == "7002/shop" and pipeline.legacy.closed == [True]
+        await pipeline.follow_identity()
+        assert pipeline.legacy.closed == [True], "once"
+
+    run(scenario())
+
+
+def test_a_data_folder_of_any_other_database_is_still_refused() -> None:
+    """O5: it may be a copied folder."""
+    pipeline = moved(ACCEPTED, {**FORMER, "source": "7003/else"})
+    pipeline.identity = Identity(**{**FORMER, "source": "7002/shop"})
+    with pytest.raises(RefusedError, match="7003/else"):
+        pipeline._same(ACCEPTED)
+    pipeline.identity = Identity(**FORMER)
+    with pytest.raises(RefusedError, match="run `source repair`"):
+        pipeline._same(ACCEPTED)

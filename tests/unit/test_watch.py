@@ -363,7 +363,10 @@ def test_only_the_owner_of_partition_0_watches(alone: bool) -> None:
             async def close(self) -> None:
                 looked.append(-1)
 
-        world.pipeline.follow_identity = lambda: None
+        async def follow() -> None:
+            return None
+
+        world.pipeline.follow_identity = follow
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("streams.watch.Eye", Eye)
             task = asyncio.create_task(world.watch.run())
