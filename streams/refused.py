@@ -45,6 +45,7 @@ class Refused:
         self._share, self._control = limits.refused_share, control
         #: of each user, why it was refused; "" for one that was confirmed.
         self._judged: deque[str] = deque(maxlen=limits.refused_window)
+        self._bad = 0
         self._record: dict[str, Any] | None = control.state.get(DELIVERY)
         self._tripped = _by_limit(self._record)
 
@@ -54,11 +55,11 @@ class Refused:
         for job, entry in results:
             if _refused(job, entry):
                 if not self._tripped:
-                    self._judged.append(entry.reason)
+                    self._count(entry.reason)
                 elif entry.state is State.QUARANTINED:  # its call was under way: sent, but not judged
                     entry.state, entry.next_try = State.RETRYING, 0.0
             elif entry.state is State.CONFIRMED:
-                self._judged.append("")
+                self._count("")
             if not self._tripped and self._too_many():
                 self._tripped = True
                 if not _paused(self._record):
@@ -70,10 +71,16 @@ class Refused:
         if record != self._record:
             self._record, self._tripped = record, _by_limit(record)
             self._judged.clear()
+            self._bad = 0
+
+    def _count(self, reason: str) -> None:
+        if len(self._judged) == self._judged.maxlen:
+            self._bad -= bool(self._judged[0])
+        self._judged.append(reason)
+        self._bad += bool(reason)
 
     def _too_many(self) -> bool:
-        refused = len(self._judged) - self._judged.count("")
-        return refused >= LEAST and refused > self._share * len(self._judged)
+        return self._bad >= LEAST and self._bad > self._share * len(self._judged)
 
     async def _pause(self) -> None:
         reasons = Counter(reason for reason in self._judged if reason)

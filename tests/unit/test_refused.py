@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from clock import Clock, run
-from fakes import SETTINGS, failed, settings_with
+from fakes import SETTINGS, Control, failed, settings_with
+from hypothesis import given
+from hypothesis import strategies as st
 from world import World
 
 from streams.cidaas.answers import Outcome, OutcomeKind
@@ -16,8 +19,8 @@ from streams.cidaas.errors import Kind, failure
 from streams.cidaas.refusals import Reason
 from streams.commands.status import _problems
 from streams.control import DELIVERY
-from streams.ledger import Situation, State
-from streams.refused import LEAST, REMEDY
+from streams.ledger import Entry, Situation, State
+from streams.refused import LEAST, REMEDY, Refused
 from streams.source.look import Look
 
 if TYPE_CHECKING:
@@ -320,3 +323,26 @@ def test_status_says_why_and_what_to_look_at() -> None:
     (said,) = [problem for problem in found if problem["slug"] == "refusals"]
     assert "50 of the last 60" in said["what"] and said["remedy"] == REMEDY
     assert "paused" not in {problem["slug"] for problem in found}
+
+
+@given(st.lists(st.booleans(), max_size=400), st.integers(50, 120), st.floats(0.0, 1.0))
+def test_it_pauses_as_soon_as_the_last_users_say_so_and_never_before(
+    judged: list[bool], window: int, share: float
+) -> None:
+    """Counted one by one, it is what one would count by looking at the last users each time."""
+
+    async def scenario() -> None:
+        control = Control()
+        limits = replace(SETTINGS.delivery, refused_share=share, refused_window=window)
+        limit = Refused(limits, control)  # type: ignore[arg-type]
+        for number, refused in enumerate(judged, 1):
+            last = judged[max(0, number - window) : number]
+            state = State.QUARANTINED if refused else State.CONFIRMED
+            entry = Entry(state=state, reason="bad_field" if refused else "")
+            await limit.judge([(SimpleNamespace(entry=None), entry)])  # type: ignore[list-item]
+            expected = sum(last) >= LEAST and sum(last) > share * len(last)
+            assert bool(control.puts) is expected
+            if expected:
+                return
+
+    run(scenario())
