@@ -1,4 +1,4 @@
-# make demo    the whole pipeline once, with a check at its end        make test   unit and integration tests
+# make demo    the whole pipeline once, with a check at its end        make test   unit, integration, some faults
 # make up      the same stack, left running (RUN_DIR, default .run)     make lint   ruff and mypy
 # make down    stop it and keep its state                               make lock   pin the requirements anew
 # make clean   stop it and forget its state                              make faults   every fault, on real processes
@@ -41,6 +41,7 @@ demo: .venv/.ready
 
 test: .venv/.ready
 	@$(PY) -m pytest tests/unit tests/integration
+	@$(PY) -m pytest tests/faults --smoke
 
 # ONLY=F10 (or "F10 F11") runs some, REPEAT=3 each three times. Writes the table of docs/reliability.md.
 REPEAT ?= 1

@@ -11,6 +11,7 @@ Exit codes: 0 nothing was lost, 1 a test failed, 2 unusable input. The table is 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -29,11 +30,13 @@ def main() -> int:
     for name in only:
         if name not in results.FAULTS:
             parser.error(f"there is no fault {name}: {', '.join(results.FAULTS)}")
+    results.FILE.parent.mkdir(exist_ok=True)
     results.FILE.unlink(missing_ok=True)
+    env = os.environ | {results.VARIABLE: str(results.FILE)}
     began, code = time.monotonic(), 0
     for _ in range(options.repeat):
         command = [sys.executable, "-m", "pytest", "tests/faults", *(f"--only={name}" for name in only)]
-        code = max(code, subprocess.call(command, cwd=results.ROOT, stdin=subprocess.DEVNULL))
+        code = max(code, subprocess.call(command, cwd=results.ROOT, stdin=subprocess.DEVNULL, env=env))
     seconds = time.monotonic() - began
     found = results.load()
     if only:

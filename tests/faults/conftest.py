@@ -154,9 +154,7 @@ def ruins(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """
     ends: list[Any] = []
 
-    def make(
-        examples: int = 300, plain: range = range(2_001, 2_701), *, capture: bool = True, **changes: str
-    ) -> Arena:
+    def make(examples: int = 300, plain: range = range(2_001, 2_701), *, capture: bool = True, **changes: str) -> Arena:
         stack = Stack(tmp_path_factory.mktemp("ruins") / "run")
         ends.append(stack.clean)
         filled(stack, examples, plain, capture=capture)

@@ -94,8 +94,7 @@ def test_truncate(ruins: Callable[..., Arena]) -> None:
         load.more(60)
         arena.strike(lambda: arena.sync.legacy.run("TRUNCATE users CASCADE"))
     began = time.monotonic()
-    named(arena, "truncated", 60)
-    arena.figure("TRUNCATE named after s", time.monotonic() - began)
+    arena.named("truncated", began, 60)
     assert deletes(arena) == 0
     said = arena.sync.command("source", "sweep", "--wait")
     assert said.code in (0, 1), said
@@ -119,8 +118,7 @@ def test_a_restore_that_makes_half_of_the_users_disappear(ruins: Callable[..., A
         arena.recovered(since=time.monotonic())
         arena.strike(lambda: restored(arena.stack, kept))
         began = time.monotonic()
-        named(arena, "restored", 60)
-        arena.figure("restore named after s", time.monotonic() - began)
+        arena.named("database_restored", began, 60)
         load.more(60)
         assert deletes(arena) == 0
     said = arena.sync.command("source", "repair", "--yes", seconds=180.0)
@@ -132,13 +130,6 @@ def test_a_restore_that_makes_half_of_the_users_disappear(ruins: Callable[..., A
         arena.recovered(since=time.monotonic())  # updates go on
         allow(arena)
     arena.judge(180)
-
-
-def named(arena: Arena, word: str, seconds: float) -> None:
-    """Wait until `status` names the fault, and the metric shows it."""
-    until(lambda: word in arena.sync.command("status", "--json").out, f"{word!r} named by status", seconds)
-    metrics = arena.sync.worker.get("/metrics").text
-    assert f'cidaas_sync_source_fault{{slug="{word}' in metrics, "the metric names it, too"
 
 
 def backed_up(stack: Stack) -> Path:

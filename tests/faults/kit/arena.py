@@ -10,6 +10,7 @@ arena.judge()
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from contextlib import contextmanager
@@ -140,6 +141,16 @@ class Arena:
     def _renamed(self, word: str) -> bool:
         self.sync.legacy.name(MARKER, word)
         return True
+
+    def named(self, slug: str, since: float, seconds: float) -> None:
+        """Wait until metric and `status` name a fault of the source, and note when; `slug` is an expression."""
+        wanted = re.compile(rf'cidaas_sync_source_fault{{slug="{slug}"}} 1')
+        workers = self.sync.alive()
+        until(lambda: any(wanted.search(worker.get("/metrics").text) for worker in workers), f"{slug} named", seconds)
+        took = time.monotonic() - since
+        assert took < seconds, f"{slug} was named after {took:.0f} s"
+        assert re.search(f'"slug": "{slug}"', self.sync.command("status", "--json").out), "status names it, too"
+        self.figure("named after s", max(took, self.result.figures.get("named after s", 0.0)))
 
     # -- judgement ---------------------------------------------------------------------------------------------------
 

@@ -14,8 +14,9 @@ import orjson
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs" / "reliability.md"
-#: Where the results are kept between the run and the page.
-FILE = Path(os.environ.get("FAULT_RESULTS", ROOT / ".run-faults" / "results.jsonl"))
+#: Where `make faults` keeps the results until the page is written; other runs keep none.
+FILE = ROOT / ".run-faults" / "results.jsonl"
+VARIABLE = "FAULT_RESULTS"
 _BEGIN, _END = "<!-- results: made by `make faults`, not by hand -->", "<!-- end of results -->"
 #: The faults in their order, as the page names them.
 FAULTS = {
@@ -65,10 +66,11 @@ class Result:
     passed: bool = False
 
     def keep(self) -> None:
-        """Append the result to the file."""
-        FILE.parent.mkdir(parents=True, exist_ok=True)
-        with FILE.open("ab") as out:
-            out.write(orjson.dumps(asdict(self)) + b"\n")
+        """Append the result to the file that FAULT_RESULTS names, if any."""
+        name = os.environ.get(VARIABLE)
+        if name:
+            with Path(name).open("ab") as out:
+                out.write(orjson.dumps(asdict(self)) + b"\n")
 
 
 def load(path: Path = FILE) -> list[Result]:
