@@ -40,7 +40,8 @@ class Verdict(enum.Enum):
 def total(state: Mapping[str, Any], limits: Limits) -> tuple[int, int]:
     """Delete decisions in the window over the whole pipeline, and the limit; `state` is the control topic."""
     buckets = _buckets(state)
-    count = sum(n for at, n in buckets.items() if at > _since(buckets, limits))
+    since = _since(buckets, limits)
+    count = sum(n for at, n in buckets.items() if at > since)
     known = sum(body["known"] for key, body in state.items() if key.startswith(FIGURE)) + count
     return count, int(max(limits.floor, min(limits.ceiling, limits.share * known)))
 

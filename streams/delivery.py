@@ -140,7 +140,7 @@ class Delivery:
             if window:
                 task = asyncio.create_task(self._window(queue, act(window), window), name=do.value)
                 self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                task.add_done_callback(self._ended)
                 await asyncio.sleep(0)
                 continue
             wait = queue.due(time.monotonic(), idle=flying == 0) if self._may_take() else None
@@ -191,8 +191,11 @@ class Delivery:
                 queue.done(user)  # its next owner finds it
         except Exception as error:
             await self.pipeline.crash(error)
-        finally:
-            self.poke()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Free the place of a window that is over; told any sooner, `run` would find it taken, and sleep on."""
+        self._tasks.discard(task)
+        self.poke()
 
     async def answer_brake(self) -> None:
         """Put parked deletes back into the queue when a person has answered the brake; keep its limit right."""

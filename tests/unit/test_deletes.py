@@ -277,6 +277,20 @@ def test_while_the_legacy_database_is_away_deletes_wait(tmp_path: Path) -> None:
     play(tmp_path, scenario)
 
 
+def test_the_place_of_a_delete_that_is_over_is_taken_at_once(tmp_path: Path) -> None:
+    """Eight at a time, each round waited for a timer: 30 deletes a second, however quick cidaas was."""
+
+    async def scenario(world: World) -> None:
+        users = range(1, 201)
+        await there(world, *users)
+        began = world.clock.now
+        await world.remove(*users)
+        await world.in_sync(*users)
+        assert world.clock.now - began < 2.0 + 2.0
+
+    play(tmp_path, scenario, replace(SCIM, brake=replace(SCIM.brake, floor=1_000)))
+
+
 # -- calls that end badly --------------------------------------------------------------------------------------------
 
 
