@@ -8,9 +8,12 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from aiokafka import TopicPartition
 
     from streams.settings import Kafka
 
@@ -83,3 +86,13 @@ def consumer(kafka: Kafka) -> AIOKafkaConsumer:
         auto_offset_reset="earliest",
         max_partition_fetch_bytes=4 * 1024 * 1024,
     )
+
+
+async def group_offsets(kafka: Kafka, group: str) -> dict[TopicPartition, int]:
+    """What a consumer group has committed, asked from outside of it."""
+    admin = AIOKafkaAdminClient(**connection(kafka))
+    await admin.start()
+    try:
+        return {tp: int(found.offset) for tp, found in (await admin.list_consumer_group_offsets(group)).items()}
+    finally:
+        await admin.close()

@@ -27,7 +27,7 @@ from streams.legacy import SYSTEM, Legacy, LegacyAwayError
 from streams.offline import partition_of
 from streams.rereads import Rereads
 from streams.rows import SetAside, write_control
-from streams.state import AGAIN, Changelog, Partition, Store, TableKind, TruncatedError, records
+from streams.state import AGAIN, Changelog, Partition, Store, TableKind, TruncatedError, damage, records
 from streams.state.store import RESERVED
 from streams.sweep import Sweep
 from streams.watch import Watch
@@ -225,6 +225,7 @@ class Pipeline:
         ]
         self.identity = Identity.of(self.settings, await self._source(), topic)
         await self._first_or_same()
+        await self._assert_not_emptied()
         self._started = True
 
     async def _source(self) -> str:
@@ -295,15 +296,32 @@ class Pipeline:
         return self.control.identity is None
 
     async def _changelog_content(self) -> bool:
+        return any((await self._changelog_ends()).values())
+
+    async def _changelog_ends(self) -> dict[TopicPartition, int]:
         topics = self.settings.topics
         consumer = self.new_consumer()
         await consumer.start()
         try:
             numbers = range(self.settings.partitions)
             tps = [TopicPartition(topic, n) for topic in (topics.snapshots, topics.ledger) for n in numbers]
-            return any((await consumer.end_offsets(tps)).values())
+            return dict(await consumer.end_offsets(tps))
         finally:
             await consumer.stop()
+
+    async def _assert_not_emptied(self) -> None:
+        """Refuse a changelog with nothing in it of a partition that was read: it was deleted, and made anew (O5).
+
+        Before anything is written: with our take-over record in it the next start would find nothing strange.
+        """
+        committed = await kafka.group_offsets(self.settings.kafka, self.settings.app_id)
+        read = {tp.partition: at for tp, at in committed.items() if tp.topic == self.settings.topics.identity and at}
+        for tp, end in (await self._changelog_ends()).items() if read else ():
+            if end == 0 and tp.partition in read:
+                raise RefusedError(
+                    f"the source has been read up to {read[tp.partition]} in partition {tp.partition}, but "
+                    f"{tp.topic} is empty: it was deleted. {AGAIN}"
+                )
 
     async def _wait_for_identity(self, *, write: bool) -> None:
         assert self.identity is not None
@@ -328,6 +346,11 @@ class Pipeline:
 
     async def crash(self, error: BaseException) -> None:
         """End the worker: restarting is safe, going on is not (D4, O3)."""
+        if why := damage(error):  # O5; every new start would only say so again
+            self.app.refuse(
+                f"the local state in {self.app.folder.path} is damaged ({why}): empty this folder and start again, its "
+                "content is read again from Kafka."
+            )
         if not self._failed:
             self._failed = True
             log.critical("the worker stops: %s", error)

@@ -2,7 +2,7 @@
 
 from streams.state.changelog import AGAIN, Changelog, GapError, LostError, TableKind, TruncatedError
 from streams.state.partition import Partition, TakeOver
-from streams.state.store import Store, Stored
+from streams.state.store import Store, Stored, damage
 
 __all__ = [
     "AGAIN",
@@ -15,4 +15,5 @@ __all__ = [
     "TableKind",
     "TakeOver",
     "TruncatedError",
+    "damage",
 ]

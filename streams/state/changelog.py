@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 
 #: What to do when a changelog has lost records.
 AGAIN = (
-    "Restore it; or, with all workers stopped, empty every APP_DATADIR and set the consumer group back to the "
-    "beginning of the source topic, which reads everything again."
+    "Restore it; or, with all workers stopped, delete both changelog topics, empty every APP_DATADIR and set the "
+    "consumer group back to the beginning of the source topic: everything is read and sent again (docs/operations.md)."
 )
 
 #: Records in one produce batch; a bigger one would hold the event loop for long when it is encoded.
@@ -306,7 +306,12 @@ class Changelog:
         try:
             consumer.assign([tp])
             first = (await consumer.beginning_offsets([tp]))[tp]
-            consumer.seek(tp, max(start, first))
+            if first > start:  # compaction leaves holes, but never moves the beginning
+                raise TruncatedError(
+                    f"{self.topic} partition {self.partition} begins at {first}, and the local state has read it up to "
+                    f"{start} only: its beginning was deleted. {AGAIN}"
+                )
+            consumer.seek(tp, start)
             while await consumer.position(tp) < end:
                 got = await consumer.getmany(tp, timeout_ms=1_000, max_records=2_000)
                 batch = [record for record in got.get(tp, ()) if record.offset < end]

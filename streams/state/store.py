@@ -6,6 +6,7 @@ power loss takes is read again from the changelog, because the offset goes back 
 
 from __future__ import annotations
 
+import re
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,6 +32,15 @@ RESERVED = b"\x00"
 
 #: Shared by all partitions of a worker; RocksDB's default of its own for each would be gigabytes.
 _CACHE = Cache(32 * 1024 * 1024)
+
+
+def damage(error: BaseException) -> str:
+    """What RocksDB says of a store that cannot be read any more, in one line; "" for every other error."""
+    text = " ".join(str(error).split())
+    if type(error) is not Exception:  # it raises nothing more special
+        return ""
+    # An input or output error is that of a full disk, say, which damages nothing; but its files must be there.
+    return text if re.match(r"Corruption|Invalid argument|IO error: No such file", text) else ""
 
 
 class Stored(NamedTuple):

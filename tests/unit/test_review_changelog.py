@@ -5,12 +5,26 @@ from __future__ import annotations
 import asyncio
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import pytest
+from aiokafka import TopicPartition
 from clock import Clock, run
-from fakes import LEDGER, MAPPING, SNAPSHOTS, Broker, changelog, new_partition, owned_partition, user_row, users_change
+from fakes import (
+    LEDGER,
+    MAPPING,
+    SETTINGS,
+    SNAPSHOTS,
+    Broker,
+    changelog,
+    new_partition,
+    owned_partition,
+    user_row,
+    users_change,
+)
 
 from streams.failpoints import FailpointError, arm
+from streams.identity import RefusedError
 from streams.ledger import Entry, Situation, State
 from streams.ledger import decode as decode_entry
 from streams.pipeline import Pipeline, Runner
@@ -167,6 +181,34 @@ def test_an_emptied_snapshots_topic_is_found_out(tmp_path: Path) -> None:
         partition = await owned_partition(Broker(Clock()), tmp_path)
         with pytest.raises(TruncatedError, match="read up to 7"):
             await _runner(partition, 7)._check(_batch(7, 9))
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("emptied", [SNAPSHOTS, LEDGER])
+@pytest.mark.parametrize("read", [0, 7])
+def test_an_emptied_changelog_of_what_was_read_is_refused_before_anything_is_written(emptied: str, read: int) -> None:
+    """O5: a deleted ledger would be made anew, and with it what people decided and what calls may be on their way."""
+
+    async def scenario() -> None:
+        pipeline: Any = object.__new__(Pipeline)
+        pipeline.settings = SETTINGS
+        ends = {TopicPartition(topic, n): 9 for topic in (SNAPSHOTS, LEDGER) for n in range(12)}
+        ends[TopicPartition(emptied, 3)] = 0
+
+        async def changelog_ends() -> dict[TopicPartition, int]:
+            return ends
+
+        async def committed(*_: Any) -> dict[TopicPartition, int]:
+            return {TopicPartition(SETTINGS.topics.identity, n): read if n == 3 else 5 for n in range(12)}
+
+        pipeline._changelog_ends = changelog_ends
+        with patch("streams.kafka.group_offsets", committed):
+            if not read:  # a partition that nobody has read yet: the first start was cut short
+                await pipeline._assert_not_emptied()
+                return
+            with pytest.raises(RefusedError, match=f"read up to 7 in partition 3, but {emptied} is empty"):
+                await pipeline._assert_not_emptied()
 
     run(scenario())
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from streams.ledger import Entry, State
 from streams.ledger import decode as decode_entry
 from streams.snapshots import Merger, Snapshot, decode
-from streams.state import Changelog, LostError, Store, Stored, TableKind, TruncatedError, records
+from streams.state import Changelog, LostError, Store, Stored, TableKind, TruncatedError, damage, records
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -326,6 +326,49 @@ def test_a_topic_that_ends_before_our_disk_is_found_out(tmp_path: Path) -> None:
             await again.take_over("00" * 8, "w")
 
     run(scenario())
+
+
+def test_a_topic_whose_beginning_was_deleted_is_found_out_by_who_needs_it(tmp_path: Path) -> None:
+    """O5: an empty disk would be filled with half of the users, silently; a disk that has it all lacks nothing."""
+
+    async def scenario() -> None:
+        broker = Broker(Clock())
+        log = changelog(broker, tmp_path / "whole")
+        await log.take_over("00" * 8, "w")
+        await log.put([(KEY, snapshot(5)), (b"43", snapshot(6))])
+        await log.close()
+        broker.first[SNAPSHOTS, 0] = 2
+        for _ in range(2):
+            empty = changelog(broker, tmp_path / "empty")
+            with pytest.raises(TruncatedError, match="begins at 2"):
+                await empty.take_over("00" * 8, "w")
+            await empty.close()
+        whole = changelog(broker, tmp_path / "whole")
+        await whole.take_over("00" * 8, "w")
+        assert whole.store.get(KEY) is not None
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("files", ["CURRENT", "MANIFEST-*", "*.sst"])
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_damaged_store_says_so_and_a_full_disk_is_none(tmp_path: Path, files: str, gone: bool) -> None:
+    """A damaged copy has to be emptied by a person; a new start would fail for ever."""
+    for number in (1, 2):  # the second opening writes what the first one held in its log to a file
+        store = Store(tmp_path / "store")
+        store.write([(KEY, Stored(1, b"value"))], number)
+        store.close()
+    for file in (tmp_path / "store").glob(files):
+        if gone:
+            file.unlink()
+        else:
+            file.write_bytes(b"broken" * 40)
+    with pytest.raises(Exception, match=r"^(Corruption|IO error)") as raised:
+        store = Store(tmp_path / "store")
+        list(store.items())
+    assert damage(raised.value)
+    assert not damage(Exception("IO error: No space left on device: While appending to file: x.log"))
+    assert not damage(OSError("Corruption"))
 
 
 # -- two writers ----------------------------------------------------------------------------------------------------
