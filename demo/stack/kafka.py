@@ -86,9 +86,10 @@ def prepare_broker(layout: Layout) -> None:
         raise StackError(f"Kafka could not format its folder; the reason is in its words: {done.stdout[-2000:]}")
 
 
-def broker_command(_layout: Layout) -> list[str]:
-    """Return the broker's command line."""
-    return _java("kafka.Kafka", "512m", str(CONNECTORS / "kafka.properties"))
+def broker_command(layout: Layout) -> list[str]:
+    """Return the broker's command line; BROKER_OVERRIDES of stack.env (`key=value ...`) wins over the properties."""
+    overrides = [part for pair in layout.env.get("BROKER_OVERRIDES", "").split() for part in ("--override", pair)]
+    return _java("kafka.Kafka", "512m", str(CONNECTORS / "kafka.properties"), *overrides)
 
 
 def broker_healthy(layout: Layout) -> bool:

@@ -150,13 +150,19 @@ def arena(main_pipeline: Pipeline, request: pytest.FixtureRequest) -> Iterator[A
 def ruins(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Arena]]:
     """Make stacks of a test's own: `arena = ruins(examples=300, plain=range(…), brake__floor="20")`.
 
-    With `capture=False` there is no connector yet.
+    With `capture=False` there is no connector yet; `prepare` is called with the stack before anything of it starts.
     """
     ends: list[Any] = []
 
-    def make(examples: int = 300, plain: range = range(2_001, 2_701), *, capture: bool = True, **changes: str) -> Arena:
+    def make(
+        examples: int = 300, plain: range = range(2_001, 2_701), *, capture: bool = True,
+        prepare: Callable[[Stack], None] | None = None, **changes: str,
+    ) -> Arena:  # fmt: skip
         stack = Stack(tmp_path_factory.mktemp("ruins") / "run")
         ends.append(stack.clean)
+        if prepare is not None:
+            stack.layout.prepare()
+            prepare(stack)
         filled(stack, examples, plain, capture=capture)
         pipeline = Pipeline(stack, tmp_path_factory.mktemp("pipeline"))
         _pipelines.append(pipeline)

@@ -108,6 +108,7 @@ class Load:
             except (
                 psycopg.errors.DeadlockDetected,
                 psycopg.errors.UniqueViolation,
+                psycopg.errors.ForeignKeyViolation,
                 psycopg.errors.SerializationFailure,
             ):
                 continue  # two writers met; the transaction is rolled back
