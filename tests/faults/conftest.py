@@ -18,6 +18,7 @@ import pytest
 
 from demo.legacy.seed import fill
 from demo.stack import Stack, postgres
+from demo.stack.capture import enable
 from tests.faults.kit.arena import Arena
 from tests.faults.kit.load import CANARY_USER, MARKER
 from tests.faults.kit.results import FAULTS, Result
@@ -100,7 +101,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def filled(stack: Stack, examples: int = EXAMPLES, plain: range = PLAIN, *, capture: bool = True) -> None:
-    """Start the services, number rows from now on, fill the tables, and (`capture`) register the connector."""
+    """Start the services, number rows from now on, fill the tables, do what enable.sql does, register the connector."""
     stack.up(SERVICES, capture=False)
     with postgres.connect(stack.layout) as legacy:
         legacy.execute((_HERE / "kit" / "versions.sql").read_bytes())
@@ -110,6 +111,8 @@ def filled(stack: Stack, examples: int = EXAMPLES, plain: range = PLAIN, *, capt
         _canary(legacy)
     if capture:
         stack.capture()
+    else:
+        enable(stack.layout)
 
 
 def _canary(legacy: psycopg.Connection) -> None:
