@@ -1,4 +1,4 @@
-"""One look at the source: database by SQL, then connector and stored position by Kafka Connect's REST interface.
+"""One look at the source: database by SQL, then connector and stored position, which Kafka Connect tells, or Kafka.
 
 In this order, because a slot never stands behind the position that is read after it: what Kafka has is stored first,
 and told to the slot then (facts: a slot ahead of the stored position was moved by hand).
@@ -15,6 +15,7 @@ from psycopg import sql
 
 from streams.legacy import SYSTEM, Legacy, LegacyAwayError, qualified
 from streams.source.connect import Connect, ConnectError
+from streams.source.offsets import stored_offset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,12 +100,14 @@ class Look:
     connector: Connector | None = None
     database_away: str = ""
     connect_away: str = ""
+    #: the position that Kafka holds, asked for while Connect is away.
+    stored: int | None = None
     at: float = field(default_factory=time.time)
 
     @property
     def offset(self) -> int | None:
         """The stored position of the connector, as an LSN."""
-        return None if self.connector is None else self.connector.offset
+        return self.stored if self.connector is None else self.connector.offset
 
     def figures(self, users: str) -> dict[str, Any]:
         """What `status` shows of it; `users` is the table that is counted."""
@@ -193,7 +196,8 @@ class Eye:
             connect_away = str(error)
         except (KeyError, IndexError, TypeError, ValueError):
             connect_away = f"what answers at {self._connect.url} is not Kafka Connect"
-        return Look(database, connector, database_away, connect_away)
+        stored = await stored_offset(self._settings) if connect_away else None
+        return Look(database, connector, database_away, connect_away, stored)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -87,7 +87,7 @@ def lost(settings: Settings, memory: Memory, look: Look, before: Look | None = N
     if found := _database(memory, database):
         return found  # slot, publication and files of another history say nothing
     found = [one for one in findings(settings, look) if one.lost]
-    if memory.offset is not None and look.connector is None and database.slot is None:
+    if memory.offset is not None and look.connector is None and look.stored is None and database.slot is None:
         found.append(Finding("slot_dropped", "the replication slot is gone", REPAIR))
     if memory.offset is not None and look.offset is None:
         # Nobody can be asked for the position, or it was deleted: the publication was needed all the same.
@@ -143,8 +143,8 @@ def _publication(settings: Settings, memory: Memory, database: Database) -> list
 def remember(memory: Memory | None, look: Look) -> Memory:
     """Bring the memory up to this look, in which nothing was lost; what was not seen stays as it was."""
     memory, database = memory or Memory(), look.database
-    if look.connector is not None:
-        memory = replace(memory, offset=look.connector.offset)
+    if look.connector is not None or look.stored is not None:
+        memory = replace(memory, offset=look.offset)
     if database is None or database.standby:
         return memory
     lsns = [lsn for lsn in (memory.lsn, database.lsn) if lsn is not None]

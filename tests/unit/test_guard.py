@@ -13,6 +13,7 @@ from sights import CONNECTOR, CREDENTIALS, DATABASE, RIGHT, SLOT, USERS, publish
 from streams.source.guard import LOST, REPAIR, findings
 from streams.source.look import Connector, Look, Published, Table
 from streams.source.memory import Memory, emptied, lost, recall, remember, rewritten
+from streams.source.offsets import newest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -126,6 +127,30 @@ def test_a_slot_moved_just_before_the_start_is_seen_before_the_position_moves() 
     assert slugs(lost(SETTINGS, MEMORY, started, before)) == {"slot_ahead"}
     flushed = seen(replace(CONNECTOR, offset=1_000), replace(SLOT, pid=4712, confirmed=999))
     assert lost(SETTINGS, MEMORY, flushed, before) == []
+
+
+def test_while_connect_is_away_kafka_tells_the_position() -> None:
+    """Somebody moves the slot of a connector whose Connect is down: it must be named before the start."""
+    idle = replace(SLOT, active=False, pid=None, confirmed=995)
+    away = Look(replace(DATABASE, slot=idle), None, connect_away="no answer", stored=960)
+    assert slugs(lost(SETTINGS, MEMORY, away)) == {"slot_ahead"}
+    assert lost(SETTINGS, MEMORY, replace(away, stored=995)) == []
+    assert slugs(lost(SETTINGS, MEMORY, replace(away, database=replace(DATABASE, slot=None)))) == {"slot_dropped"}
+
+
+def test_the_position_in_kafka_is_that_of_this_connector() -> None:
+    key, other = b'["cidaas_sync",{"server":"legacy"}]', b'["other",{"server":"x"}]'
+    records = [
+        (key, b'{"lsn":5}'),
+        (key, b'{"lsn":7}'),
+        (other, b'{"lsn":9}'),
+        (None, b"{}"),
+        (b"[]", b"x"),
+        (b"x", b""),
+    ]
+    assert newest(records, "cidaas_sync") == 7
+    assert newest([*records, (key, None)], "cidaas_sync") is None, "deleted"
+    assert newest([], "cidaas_sync") is None
 
 
 def test_a_publication_made_again_is_named_though_it_is_whole() -> None:

@@ -1,0 +1,58 @@
+"""The connector's stored position, read from Kafka Connect's own topic: it is there also while Connect is away.
+
+Only the end of the topic is read: a connector with a heartbeat stores its position every second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import orjson
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from streams import kafka
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from streams.settings import Settings
+
+_TAIL = 500  # records
+_PATIENCE = 5.0  # seconds
+
+
+async def stored_offset(settings: Settings) -> int | None:
+    """The stored position as an LSN; None when there is none, or when it cannot be read (another Connect's topic)."""
+    tp = TopicPartition(settings.topics.connect_offsets, 0)
+    consumer = kafka.consumer(settings.kafka)
+    records: list[tuple[bytes | None, bytes | None]] = []
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            await consumer.start()
+            consumer.assign([tp])
+            first, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
+            consumer.seek(tp, max(first, end - _TAIL))
+            while await consumer.position(tp) < end:
+                for batch in (await consumer.getmany(tp, timeout_ms=500)).values():
+                    records += [(record.key, record.value) for record in batch]
+    except (KafkaError, OSError, TimeoutError):
+        return None
+    finally:
+        await consumer.stop()
+    return newest(records, settings.source.name)
+
+
+def newest(records: Iterable[tuple[bytes | None, bytes | None]], name: str) -> int | None:
+    """The last position of this connector among these records: key `["NAME", {…}]`, value `{"lsn": …}`."""
+    found: int | None = None
+    for key, value in records:
+        try:
+            if key is None or orjson.loads(key)[0] != name:
+                continue
+            lsn = orjson.loads(value).get("lsn") if value is not None else None
+        except (ValueError, TypeError, LookupError, AttributeError):
+            continue  # none of a source connector's
+        found = None if lsn is None else int(lsn)
+    return found
