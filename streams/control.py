@@ -69,9 +69,13 @@ class Control:
         control = TopicPartition(self._topics.control, 0)
         notifications = TopicPartition(self._topics.notifications, 0)
         message = TopicPartition(self._topics.message, 0)
-        consumer.assign([control, notifications, message])
-        self._ends = await consumer.end_offsets([control, notifications, message])
-        await consumer.seek_to_beginning(control, notifications)
+        try:
+            consumer.assign([control, notifications, message])
+            self._ends = await consumer.end_offsets([control, notifications, message])
+            await consumer.seek_to_beginning(control, notifications)
+        except BaseException:
+            await consumer.stop()
+            raise
         # One heartbeat back: the newest one says how far the source is.
         consumer.seek(message, max(0, self._ends[message] - 1))
         self._task = asyncio.create_task(self._read(consumer), name="control")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
 from streams import kafka, ledger, snapshots
 from streams.control import Control
+from streams.identity import RefusedError
 from streams.standing import Standing
 from streams.state import TableKind
 from streams.state.changelog import rank
@@ -104,3 +107,19 @@ class Controls:
     async def __aexit__(self, *exc: object) -> None:
         await self._control.stop()
         await self._producer.stop()
+
+
+async def control_state(settings: Settings, seconds: float = 10.0) -> dict[str, dict[str, Any]]:
+    """The control topic as it stands.
+
+    Raises:
+        RefusedError: it cannot be read within this time.
+    """
+    try:
+        async with asyncio.timeout(seconds), Controls(settings) as control:
+            return dict(control.state)
+    except (KafkaError, OSError, TimeoutError):
+        raise RefusedError(
+            f"the topic {settings.topics.control} cannot be read: is Kafka running, and is KAFKA_BOOTSTRAP_SERVERS "
+            "right? If the topic is not there yet, `topics` makes it."
+        ) from None

@@ -8,7 +8,7 @@ import click
 
 from streams.commands import base
 from streams.commands.source import standing
-from streams.offline import Controls
+from streams.offline import control_state
 from streams.source import connector as source_connector
 from streams.source.connect import Connect, ConnectError, ConnectRefused
 from streams.source.look import look_once
@@ -99,8 +99,7 @@ def commands(settings: Settings) -> list[click.Command]:
 
 async def _assert_nothing_lost(settings: Settings) -> None:
     """Refuse a start after which it would show no more that changes were lost, or in the middle of a repair."""
-    async with Controls(settings) as control:
-        state = dict(control.state)
+    state = await control_state(settings)
     if open_note(state) is not None:
         base.fail("not started: a source repair has not ended. `source repair --yes` goes on with it.", base.WRONG)
     for problem in standing(settings, state, await look_once(settings)):

@@ -12,7 +12,7 @@ from streams import brake
 from streams.commands import base
 from streams.commands.status import sweep_words
 from streams.control import SWEEP
-from streams.offline import Controls
+from streams.offline import Controls, control_state
 from streams.source import faults, guard, repair
 from streams.source.admin import Admin
 from streams.source.connect import Connect, ConnectError
@@ -40,8 +40,7 @@ def commands(settings: Settings) -> list[click.Command]:
     @base.json_option
     @base.run
     async def check(as_json: bool) -> int:
-        async with Controls(settings) as control:
-            problems = problems_of(settings, control.state, await look_once(settings))
+        problems = problems_of(settings, await control_state(settings), await look_once(settings))
         if as_json:
             base.show_json({"problems": problems})
         else:

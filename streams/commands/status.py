@@ -10,10 +10,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
-from aiokafka.errors import KafkaError
 
 from streams.commands import base
-from streams.offline import Controls
+from streams.identity import RefusedError
+from streams.offline import control_state
 from streams.refused import REMEDY
 from streams.source import faults, guard
 from streams.source.look import look_once
@@ -107,10 +107,9 @@ async def _faults(settings: Settings, workers: list[dict[str, Any]]) -> list[dic
         if "faults" in worker:
             return list(worker["faults"])
     try:
-        async with Controls(settings) as control:
-            return [asdict(fault) for fault in faults.standing(control.state)]
-    except (KafkaError, OSError):
-        return []  # that no worker answers is said anyway, and Kafka away is the least of it
+        return [asdict(fault) for fault in faults.standing(await control_state(settings, 5.0))]
+    except RefusedError:
+        return []  # that no worker answers is said anyway; without Kafka, or before the first start, nothing stands
 
 
 def _at(moment: float) -> str:

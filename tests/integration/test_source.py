@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def test_a_slot_that_was_dropped_is_named_and_repaired(sync: Pipeline) -> None:
-    gone, changed, new, after = range(18_101, 18_105)
+    gone, changed, new, after = range(18_301, 18_305)
     connector = f"{sync.env['CONNECT_URL']}/connectors/cidaas_sync"
     sync.legacy.sign_up(gone, changed)
     for user in (gone, changed):

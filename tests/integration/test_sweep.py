@@ -29,7 +29,7 @@ def uncaptured(sync: Pipeline) -> Iterator[psycopg.Connection]:
 
 
 def test_what_nobody_captured_is_found_by_a_sweep(sync: Pipeline) -> None:
-    gone, giving, taking, bare, again, new, after = range(18_001, 18_008)
+    gone, giving, taking, bare, again, new, after = range(18_201, 18_208)
     sync.legacy.sign_up(gone, giving, taking, bare, again, word="own")
     with sync.legacy.transaction() as connection:
         moving = add_password(connection, giving, "moving")
