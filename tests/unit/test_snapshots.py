@@ -281,6 +281,16 @@ def test_a_snapshot_read_in_a_new_epoch_lets_all_its_lsns_in() -> None:
     assert it.read(users_change("u", 10, LIVE | {"city": "Ulm"})) is Merge.VERSION
 
 
+def test_a_reading_in_a_new_epoch_ends_the_wait_for_a_later_transaction() -> None:
+    """C7, M8: no heartbeat of a restored database reaches the LSN that the user waited for."""
+    it = user(users_change("c", 9_000, LIVE))
+    it.read(users_change("r", 9_500, LIVE))
+    assert it.snap.streamed, "in the same epoch an open transaction may go on"
+    it.epoch = 2
+    it.read(users_change("r", 50, LIVE))
+    assert not it.snap.streamed
+
+
 def test_a_removal_of_an_old_epoch_is_void() -> None:
     """M8: epochs are compared before LSNs, or a move of before the restore takes the password away."""
     it = user(users_change("c", 9_000, LIVE))
