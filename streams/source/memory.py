@@ -95,7 +95,8 @@ def lost(settings: Settings, memory: Memory, look: Look, before: Look | None = N
     if before is not None and before.database is not None and _moved(before, before.database.slot, look, database.slot):
         what = "the replication slot was moved by hand: the changes that it jumped over are lost"
         found.append(Finding("slot_ahead", what, REPAIR))
-    return found + _publication(settings, memory, database)
+    found += _publication(settings, memory, database)
+    return list({one.slug: one for one in reversed(found)}.values())  # the same may show in two ways
 
 
 def _moved(before: Look, then: Slot | None, look: Look, now: Slot | None) -> bool:

@@ -117,6 +117,7 @@ def test_a_slot_that_moves_while_nobody_can_is_a_gap() -> None:
     before = Look(replace(DATABASE, slot=idle), None, connect_away="no answer")
     moved = replace(before, database=replace(DATABASE, slot=replace(idle, confirmed=999)))
     assert slugs(lost(SETTINGS, MEMORY, moved, before)) == {"slot_ahead"}
+    assert len(lost(SETTINGS, MEMORY, replace(moved, stored=960), before)) == 1, "one fault, however many signs"
     assert lost(SETTINGS, MEMORY, before, before) == []
 
 
