@@ -317,10 +317,14 @@ class Delivery:
         do: Do,
         request: Callable[[], Awaitable[T]],
         holds: Callable[[], Awaitable[bool]] | None = None,
+        lane: str = "",
     ) -> T:
-        """Make one call for these users, unless delivery was paused, or `holds` says no, when its turn comes."""
+        """Make one call for these users, unless delivery was paused, or `holds` says no, when its turn comes.
+
+        `lane`: what a person has to cure apart from all other calls, if not what `do` says.
+        """
         partitions = {job.partition.number: job.partition for job in jobs}.values()
-        return await self.calls.make(partitions, do.value, request, holds or self._goes_on)
+        return await self.calls.make(partitions, lane or do.value, request, holds or self._goes_on)
 
     async def _goes_on(self) -> bool:
         return self.paused is None

@@ -11,9 +11,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from streams.calls import ChangedError
+from streams.calls import ChangedError, NotOursError
 from streams.cidaas.errors import CidaasError, Halve, Kind
-from streams.cidaas.refusals import CURE, Cure, Reason
+from streams.cidaas.refusals import Reason
 from streams.conflicts import Conflicts
 from streams.jobs import Do, Job
 from streams.ledger import Entry, State
@@ -145,6 +145,7 @@ class Upserts:
         if others:
             await self._delivery.foreign.note(others)  # before the answer counts: a crash brings it once more
         results: list[tuple[Job, Entry]] = []
+        contested: list[tuple[Job, Entry]] = []
         for job, outcome in zip(jobs, outcomes, strict=True):
             entry = judged(job, outcome, self._max_wait)
             if job.temporary and entry.state is State.CONFIRMED:
@@ -155,8 +156,12 @@ class Upserts:
                 self.alone.add(job.user)
             else:
                 self.alone.discard(job.user)
-            results.append((job, self._conflict(job, entry)))
+            (contested if _about_email(entry) else results).append((job, entry))
         await self._write(results)
+        if contested:
+            await self._write(
+                [(job, self._conflict(job, await self._looked_up(job, entry))) for job, entry in contested]
+            )
 
     async def _write(self, results: list[tuple[Job, Entry]]) -> None:
         await self._delivery.refused.judge(results)
@@ -180,13 +185,27 @@ class Upserts:
         new = email_mark(job.mapped.email_key) if job.mapped is not None and not job.temporary else ""
         self.conflicts.over(job.user, old if old != new else "")
 
+    async def _looked_up(self, job: Job, entry: Entry) -> Entry:
+        """Ask cidaas which address the user holds: the ledger does not know it of a call whose answer was lost.
+
+        Not at the first refusal, if there is something known: most conflicts are over by the second.
+        """
+        if entry.attempts < 2 and entry.extra.get("mail"):
+            return entry
+        look = partial(self._cidaas.email_of, entry.sub)
+        try:
+            email = await self._delivery.call([job], Do.UPSERT, look, lane="look")
+        except (CidaasError, ChangedError, NotOursError):
+            return entry  # what is known is good enough for most
+        if email is not None:
+            entry.extra["mail"] = email_mark(email.casefold())
+        return entry
+
     def _conflict(self, job: Job, entry: Entry) -> Entry:
         """Note who waits for which address; break a swap that cidaas would accept in no order."""
-        if entry.state is not State.RETRYING or CURE.get(Reason(entry.reason)) is not Cure.CONFLICT:
-            return entry
         wants = email_mark(job.mapped.email_key) if job.mapped is not None else ""
         holds = str(entry.extra.get("mail", ""))
-        if wants == holds or entry.reason not in _ABOUT_EMAIL:
+        if wants == holds:
             return entry  # its address is its own: this is about another identifier
         self.conflicts.found(job.user, wants, holds, entry.attempts)
         if not self.conflicts.in_ring(job.user):
@@ -206,3 +225,8 @@ class Upserts:
     def _temporary(self, job: Job) -> str:
         template = self._delivery.settings.delivery.temporary_email or ""
         return template.replace("{id}", job.id)
+
+
+def _about_email(entry: Entry) -> bool:
+    """Whether the user was refused because another one may hold its address."""
+    return entry.state is State.RETRYING and entry.reason in _ABOUT_EMAIL

@@ -117,6 +117,25 @@ def read_bulk(body: bytes, request: Sequence[Mapping[str, Any]]) -> list[Outcome
     return [replace(outcome, others=others) for outcome in outcomes]
 
 
+def read_email(body: bytes) -> str | None:
+    """Read the e-mail address of one user's profile; None when there is none to be read.
+
+    It stands beside the other fields, or in an identity (facts/cidaas-api.md §4 names no shape).
+    """
+    try:
+        profile = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    if isinstance(profile, dict) and isinstance(profile.get("data"), dict):
+        profile = profile["data"]
+    if not isinstance(profile, dict):
+        return None
+    for part in (profile, *_parts(profile.get("identities"))):
+        if isinstance(email := part.get("email"), str) and email:
+            return email
+    return None
+
+
 def _states(body: bytes) -> list[Any]:
     try:
         document = orjson.loads(body)

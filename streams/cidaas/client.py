@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 import orjson
 
-from streams.cidaas.answers import ANONYMOUS, Outcome, UnreadableAnswer, read_bulk
+from streams.cidaas.answers import ANONYMOUS, Outcome, UnreadableAnswer, read_bulk, read_email
 from streams.cidaas.errors import CidaasError, Kind, failure, kind_of
 from streams.cidaas.redaction import Envelope, read_error, values_of
 from streams.cidaas.token import PATH as TOKEN
@@ -148,6 +148,16 @@ class Cidaas:
         if response.is_success:
             return True
         raise self._refusal(call, response, changes=False)
+
+    async def email_of(self, sub: str) -> str | None:
+        """The e-mail address that cidaas has of a user, "" where it has none or no such user; None: not to be read."""
+        call = "the look-up of a user's address"
+        response = await self._call(call, "GET", USER + _segment(sub), changes=False)
+        if response.status_code == 204 or _says_no_such_user(response):
+            return ""
+        if not response.is_success:
+            raise self._refusal(call, response, changes=False)
+        return read_email(response.content)
 
     async def probe(self) -> None:
         """Return when cidaas answers; asks for the discovery document, without a token."""

@@ -304,6 +304,7 @@ class Tenant:
     #: answers a bulk call instead of the tenant: raises, or returns outcomes; None lets it go on.
     fault: Callable[[list[dict[str, Any]]], list[Outcome] | None] | None = None
     delete_fault: Callable[[str], DeleteOutcome | None] | None = None
+    read_fault: CidaasError | None = None
     #: while it is clear, calls do not end.
     going: asyncio.Event = field(default_factory=asyncio.Event)
     #: subs of the calls that are under way, to find out two of one user.
@@ -367,6 +368,13 @@ class Tenant:
         self.calls.append(("exists", (sub,)))
         await asyncio.sleep(0.01)
         return sub in self.users
+
+    async def email_of(self, sub: str) -> str | None:
+        self.calls.append(("email", (sub,)))
+        await asyncio.sleep(0.01)
+        if self.read_fault is not None:
+            raise self.read_fault
+        return str(self.users[sub]["email"]) if sub in self.users else ""
 
     async def reachable(self) -> bool:
         return True

@@ -483,3 +483,23 @@ async def test_after_a_403_the_next_call_asks_for_a_new_token() -> None:
     assert outcome.kind is OutcomeKind.DONE
     assert tenant.tokens == 2
     assert tenant.requests[-1].headers["authorization"] == "Bearer token-2"
+
+
+@pytest.mark.parametrize(
+    ("answer", "email"),
+    [
+        ({"status_code": 200, "json": {"data": {"sub": SUB, "email": "ada@example.org"}}}, "ada@example.org"),
+        ({"status_code": 200, "json": {"sub": SUB, "identities": [{"email": "ada@example.org"}]}}, "ada@example.org"),
+        ({"status_code": 200, "json": {"data": [1]}}, None),
+        ({"status_code": 200, "content": b"<html>"}, None),
+        ({"status_code": 404, "json": NO_USER}, ""),
+        ({"status_code": 204}, ""),
+    ],
+)
+async def test_the_address_that_cidaas_has(answer: Any, email: str | None) -> None:
+    assert await Tenant().on("GET", READ, answer).client().email_of(SUB) == email
+
+
+async def test_an_address_that_may_not_be_read_is_an_error() -> None:
+    error = await failure_of(Tenant().on("GET", READ, {"status_code": 403}).client().email_of(SUB))
+    assert error.kind is Kind.FORBIDDEN

@@ -518,6 +518,48 @@ def test_a_swap_of_addresses_is_broken_by_the_temporary_one(tmp_path: Path) -> N
     play(tmp_path, scenario, settings_with(temporary_email="swap+{id}@example.org"))
 
 
+@pytest.mark.parametrize("known", ["nothing", "the address before"])
+def test_a_swap_after_an_answer_was_lost_is_broken_too(tmp_path: Path, known: str) -> None:
+    """cidaas has stored what nobody wrote down: only cidaas knows which address the users hold."""
+
+    async def scenario(world: World) -> None:
+        world.go()
+        if known == "the address before":
+            await world.sign_up(1, email="old1@example.org")
+            await world.sign_up(2, email="old2@example.org")
+            await world.in_sync(1, 2)
+        world.tenant.fault, world.tenant.late = raising(Kind.UNCLEAR, Kind.UNCLEAR), 0.01
+        await world.sign_up(1, 2)
+        await world.until(
+            lambda: (
+                {user["email"] for user in world.tenant.users.values()} == {"user1@example.org", "user2@example.org"}
+            ),
+            "stored, and not answered",
+            5.0,
+        )
+        world.put_user(1, "u", email="user2@example.org")
+        world.put_user(2, "u", email="user1@example.org")
+        await world.joined()
+        await world.in_sync(1, 2, seconds=120.0)
+        one, two = world.at_cidaas(1), world.at_cidaas(2)
+        assert one is not None and two is not None
+        assert (one["email"], two["email"]) == ("user2@example.org", "user1@example.org")
+
+    play(tmp_path, scenario, settings_with(temporary_email="swap+{id}@example.org"))
+
+
+def test_a_look_that_is_forbidden_holds_no_upsert_back(tmp_path: Path) -> None:
+    """The scope for reading is another one; what the ledger knows is enough for most."""
+
+    async def scenario(world: World) -> None:
+        world.tenant.read_fault = failure(Kind.FORBIDDEN, "no scope")
+        await _swapped(world)
+        await world.sign_up(3)
+        await world.in_sync(1, 2, 3, seconds=120.0)
+
+    play(tmp_path, scenario, settings_with(temporary_email="swap+{id}@example.org"))
+
+
 def test_a_swap_without_a_temporary_address_is_explained(tmp_path: Path) -> None:
     """Both stand in quarantine with exactly that explanation, instead of being tried for ever."""
 
