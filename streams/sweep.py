@@ -151,12 +151,7 @@ class Comparison:
             await self._past(look.lsn)
             await self._joined()
             await self._say("compares")
-            candidates = await self._differing(look)
-            for partition in self._alive():
-                await self._settle(partition, candidates.get(partition.number, []))
-                if not partition.closing:
-                    await partition.swept(self._marks[partition.number])
-                    await self._answer(partition, "done")
+            await self._settle(await self._differing(look))
         except (LegacyAwayError, UnfinishedError) as error:
             log.warning("sweep failed id=%s, it is tried again: %s", self._wanted, error)
             undone = [partition for partition in self._alive() if self._state(partition) != "done"]
@@ -251,18 +246,26 @@ class Comparison:
                 await asyncio.sleep(0)
         return candidates
 
-    async def _settle(self, partition: Partition, keys: list[bytes]) -> None:
-        """Act upon the candidates of a partition, until what was sent is joined and holds."""
+    async def _settle(self, candidates: dict[int, list[bytes]]) -> None:
+        """Act upon the candidates, until what was sent is joined and holds; a partition without any more is done."""
+        left = candidates
         for _ in range(_ROUNDS):
-            acted: list[bytes] = []
-            for at in range(0, len(keys), _BATCH):
-                acted += await self._act(partition, keys[at : at + _BATCH])
-            if not acted or partition.closing:
+            acted: dict[int, list[bytes]] = {}
+            for partition in [partition for partition in self._alive() if partition.number in left]:
+                keys, sent = left[partition.number], list[bytes]()
+                for at in range(0, len(keys), _BATCH):
+                    sent += await self._act(partition, keys[at : at + _BATCH])
+                if sent:
+                    acted[partition.number] = sent
+                elif not partition.closing:
+                    await partition.swept(self._marks[partition.number])
+                    await self._answer(partition, "done")
+            if not acted:
                 return
             await self._joined()
-            keys = acted
-        where = f"users of partition {partition.number}"
-        raise UnfinishedError(f"{len(keys)} {where} changed each time they were looked at")
+            left = acted
+        users = sum(map(len, left.values()))
+        raise UnfinishedError(f"{users} users changed each time they were looked at")
 
     async def _act(self, partition: Partition, keys: list[bytes]) -> list[bytes]:
         """The second look at some candidates; returns those for whom a record was sent."""

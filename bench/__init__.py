@@ -1,0 +1,1 @@
+"""Measurements; what they found stands in docs/figures.md."""
