@@ -62,6 +62,10 @@ class UnfinishedError(RuntimeError):
     """A sweep did not come to its end; it is begun again."""
 
 
+class SupersededError(UnfinishedError):
+    """Another sweep was asked for meanwhile: this one's first look may be of a database that is gone (M8)."""
+
+
 def request(why: str) -> dict[str, Any]:
     """The control record `sweep` by which anybody asks for one."""
     return {"id": str(uuid.uuid4()), "why": why, "at": time.time()}
@@ -152,6 +156,9 @@ class Comparison:
             await self._joined()
             await self._say("compares")
             await self._settle(await self._differing(look))
+        except SupersededError:
+            log.info("sweep given up for a newer one id=%s", self._wanted)
+            return False
         except (LegacyAwayError, UnfinishedError) as error:
             log.warning("sweep failed id=%s, it is tried again: %s", self._wanted, error)
             undone = [partition for partition in self._alive() if self._state(partition) != "done"]
@@ -200,6 +207,7 @@ class Comparison:
                 rows = await self._pipeline.legacy.query(_CONFIRMED, (settings.source.name,))
                 if rows and rows[0]["lsn"] is not None and rows[0]["lsn"] >= lsn:
                     return
+            self._assert_wanted()
             await self._say("waits until the connector has passed what the first look saw")
             if time.monotonic() > deadline:
                 raise UnfinishedError(
@@ -217,9 +225,15 @@ class Comparison:
             raise UnfinishedError(f"the broker does not say where the source ends: {error!r}") from None
         deadline = time.monotonic() + _PATIENCE
         while any(partition.joined_offset < ends[partition.number] - 1 for partition in self._alive()):
+            self._assert_wanted()
             if time.monotonic() > deadline:
                 raise UnfinishedError(f"records of {_PATIENCE / 60:.0f} minutes ago still wait to be joined")
             await pipeline.control.wait_changed()
+
+    def _assert_wanted(self) -> None:
+        wanted = self._pipeline.control.state.get(SWEEP)
+        if wanted is None or wanted["id"] != self._wanted:
+            raise SupersededError
 
     # -- comparing -------------------------------------------------------------------------------------------------
 

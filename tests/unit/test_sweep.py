@@ -414,6 +414,33 @@ def test_a_connector_that_stands_still_is_reported_and_it_is_tried_again() -> No
     play(scenario)
 
 
+def test_a_newer_sweep_is_not_kept_waiting_by_one_that_can_never_end() -> None:
+    """The first look was of a database that has been restored since: its LSNs do not come again (M8).
+
+    `source repair` waits for the newer one.
+    """
+
+    async def scenario(source: Source, sweep: Sweep) -> None:
+        source.sign_up(1, 10, lost=True)
+
+        async def nothing() -> None:
+            return
+
+        source.lsn, meanwhile, source.meanwhile = 1_000_000, source.meanwhile, nothing
+        control = source.world.pipeline.control
+        await control.put(SWEEP, request("of the old life"))
+        old = asyncio.create_task(sweep.once())
+        await asyncio.sleep(5)
+        source.lsn, source.meanwhile = 1_000, meanwhile
+        await control.put(SWEEP, request("after a source repair"))
+        await asyncio.wait_for(old, 5)
+        await sweep.once()
+        answer = summary(control.state, [0]) or {}
+        assert (answer["state"], answer["missing"]) == ("done", 1)
+
+    play(scenario)
+
+
 def test_a_database_that_is_away_says_of_nobody_that_it_is_gone() -> None:
     """At the first look or at the second; what was found before is counted once."""
 
