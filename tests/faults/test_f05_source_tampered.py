@@ -70,7 +70,7 @@ def tampered(arena: Arena, slug: str, tamper: Callable[[Arena, Load], None], *, 
             load.more(40)
             if away:
                 arena.stack.start("connect")
-            arena.named(slug, began, 30)  # it stands also when the connector runs again and shows nothing
+            arena.named(slug, time.monotonic(), 30)  # it stands also when the connector runs again and shows nothing
             began = time.monotonic()
             said = arena.sync.command("source", "repair", "--yes", seconds=180)
             assert said.code == 0, said

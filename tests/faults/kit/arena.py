@@ -136,7 +136,10 @@ class Arena:
         self._marks += 1
         word = f"Marke-{self.result.seed}-{self._marks}"
         until(lambda: self._renamed(word), "the legacy database takes the marker", seconds)
-        self.sync.cidaas.await_user(MARKER, lambda entity: entity.get("given_name") == word, seconds)
+        try:
+            self.sync.cidaas.await_user(MARKER, lambda entity: entity.get("given_name") == word, seconds)
+        except AssertionError as error:
+            raise AssertionError("\n".join([str(error), *self.sync._said_of([str(MARKER)])])) from None
 
     def _renamed(self, word: str) -> bool:
         self.sync.legacy.name(MARKER, word)
@@ -154,27 +157,29 @@ class Arena:
 
     # -- judgement ---------------------------------------------------------------------------------------------------
 
-    def judge(self, seconds: float = 120.0, *, workers: bool = True, setup: Mapping[str, str] | None = None) -> Report:
+    def judge(self, seconds: float = 120.0, *, workers: bool = True, order: bool = True) -> Report:
         """Cure cidaas, wait until both sides are equal, then judge end state, history, calls and what was printed.
 
-        Everything is noted in the result before anything is asserted. `workers`: whether one must be running.
+        Everything is noted in the result before anything is asserted. `workers`: whether one must be running. `order`:
+        not after a restore, with which the numbers of the rows themselves went back.
         """
         result, sync = self.result, self.sync
         sync.cidaas.cure()
         if workers:
             assert sync.alive(), "no worker runs any more"
-        report = run_async(await_equal(sync.env | dict(setup or {}), seconds=seconds))
+        report = run_async(await_equal(sync.env, seconds=seconds))
         result.users = report.users
         result.lost, result.stale, result.resurrected = report.missing, report.stale, report.resurrected
         seen = judge.history(sync.cidaas.url, self._since_us)
-        result.states, result.duplicates, result.order = seen.states, seen.duplicates, len(seen.disorder)
+        disorder = seen.disorder if order else []
+        result.states, result.duplicates, result.order = seen.states, seen.duplicates, len(disorder)
         counters = sync.cidaas.counters()
         result.two_calls = sum(counters[name] for name in OVERLAPS)
         printed = judge.secrets_in(self._printed())
         result.secrets = len(printed)
         wrong = [f.user for name in ("missing", "stale", "resurrected") for f in report.findings.get(name, [])]
         assert report.ok and not report.unexpected, "\n".join([*report.lines(), *sync._said_of(wrong[:5])])
-        assert not seen.disorder, f"an older state after a newer one, of these subs: {seen.disorder[:5]}"
+        assert not disorder, f"an older state after a newer one, of these subs: {disorder[:5]}"
         assert result.two_calls == 0, {name: counters[name] for name in OVERLAPS} | {"who": counters["examples"]}
         assert not printed, printed[:5]
         if self._strikes and result.strikes:
