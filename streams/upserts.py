@@ -6,6 +6,7 @@ per user (C3).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import replace
 from functools import partial
@@ -159,8 +160,9 @@ class Upserts:
             (contested if _about_email(entry) else results).append((job, entry))
         await self._write(results)
         if contested:
+            looked_up = await asyncio.gather(*(self._looked_up(job, entry) for job, entry in contested))
             await self._write(
-                [(job, self._conflict(job, await self._looked_up(job, entry))) for job, entry in contested]
+                [(job, self._conflict(job, entry)) for (job, _), entry in zip(contested, looked_up, strict=True)]
             )
 
     async def _write(self, results: list[tuple[Job, Entry]]) -> None:
