@@ -15,6 +15,7 @@ from streams.cidaas.refusals import Reason
 from streams.jobs import DELETED, Do, Job
 from streams.ledger import PURGE_NOT_ANSWERED, PURGE_NOT_PROVED, Entry, State
 from streams.legacy import LegacyAwayError
+from streams.looks import Looks
 from streams.mapping import status_of
 from streams.orders import ALLOWED, answer_of
 from streams.rows import SetAside, write_control
@@ -46,6 +47,7 @@ class Deletes:
         self._delivery: Delivery = delivery
         self._cidaas = delivery.cidaas
         self._settings = delivery.settings
+        self._looks = Looks(lambda ids: delivery.pipeline.legacy.users(ids))
         #: users whose row is there again, since when.
         self._alive: dict[bytes, float] = {}
 
@@ -104,13 +106,12 @@ class Deletes:
         """Read the row in the legacy database: True when it is really gone or deleted there, too."""
         delivery = self._delivery
         try:
-            rows = await delivery.pipeline.legacy.users([job.id])
+            row = await self._looks.row(job.id)
         except LegacyAwayError as error:
             delivery.outcomes["delete_waits_for_legacy"] += 1
             log.warning("delete waits user=%s: %s", job.id, error)
             self._wait(job, 2.0)
             return False
-        row = rows.get(job.id)
         if row is None or status_of(row, self._settings) != "live":
             self._alive.pop(job.user, None)
             return True
@@ -186,7 +187,7 @@ class Deletes:
 
     async def _gone_there(self, job: Job) -> bool:
         try:
-            row = (await self._delivery.pipeline.legacy.users([job.id])).get(job.id)
+            row = await self._looks.row(job.id)
         except LegacyAwayError:
             return False
         return row is None or status_of(row, self._settings) != "live"

@@ -151,7 +151,10 @@ class Legacy:
         try:
             found = {_plain(row[users.id]): row for row in await self.query(query)}
         except NoSuchIdError:
-            return {}
+            if len(ids) == 1:
+                return {}
+            # Which one it was is not said, and of the others "not there" would be a lie that deletes them.
+            return {user_id: row for one in ids for user_id, row in (await self.users([one])).items()}
         return {user_id: found[_plain(user_id)] for user_id in ids if _plain(user_id) in found}
 
     async def rows(self, ids: Sequence[str]) -> dict[str, tuple[dict[str, Any] | None, dict[str, dict[str, Any]]]]:

@@ -11,7 +11,7 @@ import pytest
 from fakes import SETTINGS
 from psycopg import sql
 
-from streams.legacy import Legacy, LegacyAwayError
+from streams.legacy import Legacy, LegacyAwayError, NoSuchIdError
 from streams.settings import load
 
 
@@ -25,6 +25,20 @@ def test_the_second_look_finds_a_padded_id() -> None:
     legacy.query = query
     found = asyncio.run(legacy.users(["ab   ", "cd"]))
     assert found == {"ab   ": {"id": "ab", "status": "active"}}
+
+
+def test_an_id_that_cannot_be_one_takes_nobody_with_it() -> None:
+    """PostgreSQL refuses the whole statement: of the others, "not there" would let their deletes go."""
+
+    async def query(statement: sql.Composed) -> list[dict[str, Any]]:
+        if "'x'" in statement.as_string(None):
+            raise NoSuchIdError
+        return [{"id": "7", "status": "active"}] if "'7'" in statement.as_string(None) else []
+
+    legacy: Any = Legacy(SETTINGS)
+    legacy.query = query
+    assert asyncio.run(legacy.users(["x", "7", "8"])) == {"7": {"id": "7", "status": "active"}}
+    assert asyncio.run(legacy.users(["x"])) == {}
 
 
 def test_another_database_is_not_believed() -> None:
