@@ -1,8 +1,8 @@
 """The Faust app: topics, tables, agents and tasks; wiring only.
 
-    faust -A streams.app worker          joins, delivers, keeps the ledger, serves /metrics, /live and /ready
-    faust -A streams.app status          how far it is
-    faust -A streams.app user 42         where one user stands, and why
+faust -A streams.app worker          joins, delivers, keeps the ledger, serves /metrics, /live and /ready
+faust -A streams.app status          how far it is
+faust -A streams.app user 42         where one user stands, and why
 """
 
 from __future__ import annotations

@@ -153,8 +153,9 @@ class Inspector:
             sent = entry.process_state != "NOT_SELECTED" if entry is not None else snap.seen_live
             if self._on_leave == "delete" and sent:
                 return self._delete(job)
-            job.do, job.record = Do.RECORD, replace(
-                job.next_entry(State.CONFIRMED, time.time()), process_state="NOT_SELECTED"
+            job.do, job.record = (
+                Do.RECORD,
+                replace(job.next_entry(State.CONFIRMED, time.time()), process_state="NOT_SELECTED"),
             )
             return job
         assert mapped.entity is not None

@@ -156,8 +156,8 @@ class Merger:
         row = snap.user if change.table == USERS else snap.credentials.get(change.pk)
         # A repeated insert is no last change: it would make an open transaction look complete (C7).
         newer = change.op != "r" and (row is None or (epoch, change.lsn or 0) > (row.epoch, row.lsn))
-        result = self._users(snap, change, at, epoch) if change.table == USERS else self._credential(
-            snap, change, at, epoch
+        result = (
+            self._users(snap, change, at, epoch) if change.table == USERS else self._credential(snap, change, at, epoch)
         )
         if result is Merge.VERSION or newer:
             snap.lsn, snap.tx, snap.committed_us = change.lsn, change.tx, change.committed_us

@@ -255,3 +255,9 @@ def test_each_anchor_is_a_heading() -> None:
     for name, text in PAGES.items():
         for target, anchor in re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", text):
             assert anchor in headings[Path(target).name if target else name], f"{name} -> {target}#{anchor}"
+
+
+def test_no_two_test_modules_have_one_name() -> None:
+    """pytest would refuse to collect them together, and `make test` does."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
