@@ -220,7 +220,9 @@ class Merger:
                 return Merge.NOTHING
             result = _mark(snap, removal.pk, row, removal.epoch, removal.lsn or 0)
             if result is Merge.VERSION:
-                snap.lsn, snap.tx, snap.after_commit, snap.streamed = removal.lsn, None, removal.after_commit, True
+                snap.lsn, snap.tx, snap.after_commit = removal.lsn, None, removal.after_commit
+                # Read in a newer source epoch: no heartbeat of it need ever reach the move's LSN (C7, M8).
+                snap.streamed = snap.user is None or snap.user.epoch <= removal.epoch
         return _stamp(snap, result, at)
 
     def read_again(self, snap: Snapshot, again: ReadAgain, at: Position, epoch: int) -> Merge:

@@ -291,6 +291,15 @@ def test_a_reading_in_a_new_epoch_ends_the_wait_for_a_later_transaction() -> Non
     assert not it.snap.streamed
 
 
+def test_a_move_of_an_old_epoch_that_is_joined_late_makes_nobody_wait_for_its_lsn() -> None:
+    """C7, M8: the move was joined after the tables were read again; nothing in the new database reaches its LSN."""
+    it = user(users_change("c", 9_000, LIVE), credential_change("c", 9_010, SECRET))
+    it.epoch = 2
+    it.read(users_change("r", 50, LIVE))
+    assert it.read(Removal(CREDENTIALS, "7", 1, 9_500, None, 9_490)) is Merge.VERSION
+    assert not it.snap.live_credentials() and not it.snap.streamed
+
+
 def test_a_removal_of_an_old_epoch_is_void() -> None:
     """M8: epochs are compared before LSNs, or a move of before the restore takes the password away."""
     it = user(users_change("c", 9_000, LIVE))
