@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 FIGURE = "brake/"
 TRIPPED = "brake"
+#: Why deletes are held when rows that went without a record have been found: restrictions, TRUNCATE.
+TRUNCATED = "a table was truncated, and a sweep has found whose rows are gone"
 
 
 class Verdict(enum.Enum):
@@ -53,6 +55,11 @@ def answer(state: Mapping[str, Any], limits: Limits, *, allow: bool, who: str) -
     body["allowed" if allow else "rejected"] = upto
     counted = sorted(_buckets(state).items())
     return body | {"on": False, "allow": allow, "who": who, "at": time.time(), "counted": counted}
+
+
+def held(state: Mapping[str, Any], why: str) -> dict[str, Any]:
+    """The record by which all deletes are parked until a person answers."""
+    return {**state.get(TRIPPED, {}), "on": True, "why": why, "at": time.time()}
 
 
 def unanswered(state: Mapping[str, Any], limits: Limits) -> int:
@@ -161,5 +168,4 @@ class Brake:
         if self._is_on():
             return
         log.error("delete brake: %s; all deletes are parked until a person allows or rejects them", why)
-        answered = self._pipeline.control.state.get(TRIPPED, {})
-        await self._pipeline.control.put(TRIPPED, {**answered, "on": True, "why": why, "at": time.time()})
+        await self._pipeline.control.put(TRIPPED, held(self._pipeline.control.state, why))

@@ -34,9 +34,9 @@ DELIVERY = "delivery"
 BRAKE = "brake"
 #: the last request for a sweep, and, with /PARTITION behind it, what the owner of a partition answers.
 SWEEP = "sweep"
-#: what the guard remembers of the source, the faults that stand until a repair, and the repair itself.
+#: what the guard remembers of the source, each fault that stands until a repair (its slug behind it), and the repair.
 SOURCE = "source"
-FAULTS = "source/fault"
+FAULTS = "source/fault/"
 REPAIR = "source/repair"
 
 

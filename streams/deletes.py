@@ -20,7 +20,7 @@ from streams.mapping import status_of
 from streams.orders import ALLOWED, answer_of
 from streams.rows import SetAside, write_control
 from streams.snapshots import head
-from streams.source.faults import standing
+from streams.source.repair import doubt
 from streams.verdicts import confirmed, quarantined
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Deletes:
         if marks.get("purged_ok") or (_lives(job) and (marks.get("purged_at") or marks.get("purged_first"))):
             await self._purged(job, float(marks.get("purged_first") or marks["purged_at"]))
             return
-        if standing(delivery.pipeline.control.state):
+        if doubt(delivery.pipeline.control.state):
             self._wait(job, 2.0)  # changes are lost, or the database is not what it was: what is gone may not be gone
             return
         verdict = await self._verdict(job)
@@ -164,12 +164,12 @@ class Deletes:
     async def _still(self, job: Job, decided: float) -> bool:
         """Whether the delete may leave, now that its turn has come: it cannot be taken back.
 
-        Its version is still the newest, its row is still gone, nobody paused, no fault of the source stands, and the
-        brake lets it go.
+        Its version is still the newest, its row is still gone, nobody paused, no fault of the source stands, no repair
+        is under way, and the brake lets it go.
         """
         delivery, stored = self._delivery, job.partition.snapshots.store.get(job.key)
         assert job.snap is not None
-        if delivery.paused is not None or standing(delivery.pipeline.control.state):
+        if delivery.paused is not None or doubt(delivery.pipeline.control.state):
             return False
         if time.monotonic() - decided > _LOOK_IS_FRESH and not await self._gone_there(job):
             return False

@@ -26,7 +26,7 @@ from streams.orders import answered
 from streams.pace import Pace
 from streams.refused import Refused
 from streams.rows import SetAside, write_control
-from streams.source.faults import standing
+from streams.source.repair import doubt
 from streams.upserts import Upserts
 from streams.windows import Windows
 
@@ -401,8 +401,8 @@ class Delivery:
             return f"cidaas does not take calls: {trouble}"
         if user in self.queues[do].flying:
             return "its call is on its way"
-        if user in self.queues[Do.DELETE] and (faults := standing(self.pipeline.control.state)):
-            return f"deletes wait while a fault of the source stands: {faults[0].what}"
+        if user in self.queues[Do.DELETE] and (why := doubt(self.pipeline.control.state)):
+            return f"deletes wait: {why}"
         return self._not_let_out(partition, key)
 
     def _not_let_out(self, partition: Partition, key: bytes) -> str:

@@ -14,6 +14,8 @@ import time
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from aiokafka.errors import KafkaError
+
 from streams.legacy import LegacyAwayError
 from streams.snapshots import ROW, decode, head
 
@@ -48,7 +50,7 @@ class Probe:
         """Go on; True when rows are gone without a record, False when none is, None while that is not known."""
         try:
             return await self._step(look)
-        except LegacyAwayError as error:
+        except (LegacyAwayError, KafkaError) as error:
             log.warning("whether a table was truncated is not known yet: %s", error)
             return None
 
@@ -58,7 +60,7 @@ class Probe:
             return None if self._missing else False
         if self._lsn is None and look.database is not None:
             self._lsn = look.database.lsn  # of after the reading: what was committed before it is below
-        if self._all_joined():
+        if await self._all_joined():
             # A row that went with a record is known to be gone now; one that came back is in the database again.
             now = await self._not_there(list(self._missing))
             return any(rows & now.get(key, set()) for key, rows in self._missing.items())
@@ -98,14 +100,15 @@ class Probe:
                     missing[key] = gone
         return missing
 
-    def _all_joined(self) -> bool:
+    async def _all_joined(self) -> bool:
         """Whether everything that was committed before the reading has been joined."""
         pipeline = self._pipeline
         if self._lsn is None or pipeline.control.source_after_commit < self._lsn:
             return False
         owned = {partition.number: partition for partition in pipeline.partitions()}
         if self._ends is None:
-            self._ends = {number: pipeline.highwater(number) for number in owned}
+            # Asked of the broker: by the last fetch, records that wait would look as if there were none.
+            self._ends = await pipeline.ends(owned)
         return all(owned[n].joined_offset + 1 >= end for n, end in self._ends.items() if n in owned)
 
     def _known(self, key: bytes) -> set[str]:

@@ -13,7 +13,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from streams.control import FAULTS, SOURCE, SWEEP
+from streams.brake import TRUNCATED
+from streams.control import REPAIR, SOURCE, SWEEP
 from streams.source import faults, repair, runs
 from streams.source.guard import PATIENCE, Finding, findings
 from streams.source.look import Eye, Look
@@ -67,8 +68,11 @@ class Watch:
                 if not self._watches():
                     self.forget()
                     continue
+                repaired = self._pipeline.control.state.get(REPAIR)
                 look = await eye.look()
-                if self._watches():
+                # Begun before a step of a repair, it may show what the step has changed: an LSN below the memory that
+                # the repair leaves would look like a database that has gone back in time.
+                if self._watches() and self._pipeline.control.state.get(REPAIR) == repaired:
                     await self.once(look)
         finally:
             await eye.close()
@@ -91,7 +95,7 @@ class Watch:
         memory = self._owed(memory, starts, repairing=repairing)
         if not await self._pipeline.still_member():
             return  # a worker that was frozen must not write what it saw before
-        await self._raise(found)
+        await self._raise(found, memory.epoch)
         await self._clear_truncated()
         if not repairing:
             memory = await self._pay(memory)
@@ -120,12 +124,12 @@ class Watch:
         await self._pipeline.control.put(SOURCE, memory.body())
         self._written, self._noted = self._pipeline.control.state.get(SOURCE), time.monotonic()
 
-    async def _raise(self, found: list[Finding]) -> None:
+    async def _raise(self, found: list[Finding], epoch: int) -> None:
         """Write new faults down; they stand from now on."""
         control = self._pipeline.control
-        if new := faults.new(control.state, found):
-            await control.put(FAULTS, faults.body([*faults.standing(control.state), *new]))
-            for one in new:
+        for one in found:
+            if (body := faults.new(control.state, one, epoch)) is not None:
+                await control.put(faults.record_name(one.slug), body)
                 log.error("source fault %s: %s. %s", one.slug, one.what, one.remedy)
 
     async def _rewritten(self, memory: Memory, look: Look) -> tuple[Memory, list[Finding]]:
@@ -145,23 +149,25 @@ class Watch:
                 truncated.append(name)
             else:
                 memory = replace(memory, owed=memory.owed or f"the table {name} was rewritten")
+        if truncated:  # also the tables of a truncation that stands: it is one fault for all
+            before = [one.what for one in faults.standing(self._pipeline.control.state) if one.slug == faults.TRUNCATED]
+            truncated += [name for name in database.tables if name not in truncated and any(name in w for w in before)]
         what = (
             f"rows of {', '.join(truncated)} went without a record (TRUNCATE is not published); nobody was deleted "
             "at cidaas for it"
         )
         remedy = "Bring the rows back, or run `source sweep` and answer the delete brake then."
-        return memory, [Finding("truncated", what, remedy)] if truncated else []
+        return memory, [Finding(faults.TRUNCATED, what, remedy)] if truncated else []
 
     async def _clear_truncated(self) -> None:
         """A sweep that was asked for since then has found who is gone; a person decides about the deletes."""
         control = self._pipeline.control
-        standing = faults.standing(control.state)
-        mine = [fault for fault in standing if fault.slug == "truncated"]
+        mine = [fault for fault in faults.standing(control.state) if fault.slug == faults.TRUNCATED]
         last = self._last_sweep()
-        if not mine or last is None or last["state"] != "done" or (last["asked_at"] or 0) <= mine[0].since:
+        if not mine or last is None or last["state"] != "done" or last["id"] == mine[0].sweep:
             return
-        await self._pipeline.delivery.brake.hold("a table was truncated, and a sweep has found whose rows are gone")
-        await control.put(FAULTS, faults.body(fault for fault in standing if fault not in mine))
+        await self._pipeline.delivery.brake.hold(TRUNCATED)
+        await control.put(faults.record_name(faults.TRUNCATED), None)
 
     def _last_sweep(self) -> dict[str, Any] | None:
         return summary(self._pipeline.control.state, range(self._pipeline.settings.partitions))

@@ -12,7 +12,7 @@
     clear        the faults of before stand no more
 
 Everything before *resume* may be done twice; a repair that was interrupted there begins anew, and later than that it
-goes on. Its note in the `control` topic says how far it is.
+goes on. Its note in the `control` topic says how far it is. Of two at once the later one goes on, and the other ends.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import uuid
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from streams.control import FAULTS, IDENTITY, REPAIR, SWEEP
+from streams import brake
+from streams.control import IDENTITY, REPAIR, SWEEP
 from streams.source import faults, runs
 from streams.source.connect import cause
 from streams.source.memory import Memory, recall, remember
@@ -80,6 +81,13 @@ def open_note(state: Mapping[str, Any]) -> Note | None:
     return None if note is None or note.ended else note
 
 
+def doubt(state: Mapping[str, Any]) -> str:
+    """Why no delete may leave now, "" when it may: what is gone from the tables may come back with the repair."""
+    for fault in faults.standing(state):
+        return f"a fault of the source stands: {fault.what}"
+    return "a source repair has not ended" if open_note(state) is not None else ""
+
+
 class Tools(Protocol):
     """What a repair does outside Kafka's control topic and Connect."""
 
@@ -122,11 +130,11 @@ class Repair:
         """
         state = self._control.state
         before = open_note(state)
-        again = before is not None and any(one.since > before.resumed_at for one in faults.standing(state))
+        again = before is not None and any(one.epoch >= before.epoch for one in faults.standing(state))
         again = again or await self._connect.status(self._name) is None
         if before is not None and before.resumed and not again:
             self._say(f"going on with the repair of {_when(before.at)}")
-            self._note = before
+            await self._put(replace(before, id=str(uuid.uuid4())))
         else:
             memory = recall(state) or Memory()
             epoch = before.epoch if before is not None and not before.resumed else memory.epoch + 1
@@ -137,8 +145,14 @@ class Repair:
         await self._clear()
 
     async def _put(self, note: Note) -> None:
+        self._assert_alone()
         await self._control.put(REPAIR, asdict(note))
         self._note = note
+
+    def _assert_alone(self) -> None:
+        """Raise when somebody has begun another repair: two would take apart what the other one has just started."""
+        if self._note.id and self._control.state.get(REPAIR, {}).get("id") != self._note.id:
+            raise RepairError("another `source repair` was started meanwhile: that one goes on, and this one ends.")
 
     async def _done(self, step: str, said: str) -> None:
         self._say(f"{step}: {said}")
@@ -209,6 +223,7 @@ class Repair:
         return found[-1] if found else None
 
     async def _running(self) -> None:
+        self._assert_alone()
         status = await self._connect.status(self._name)
         if status is None:
             raise RepairError(
@@ -230,6 +245,7 @@ class Repair:
             await self._put(replace(self._note, sweep=str(body["id"])))
         told, began = "", time.monotonic()
         while (last := self._summary())["state"] != "done":
+            self._assert_alone()
             words = f"sweep: {last['state']}, {last['done']} of {last['of']} partitions" + (
                 f" ({last['why']})" if last["why"] else ""
             )
@@ -248,8 +264,15 @@ class Repair:
         return last
 
     async def _clear(self) -> None:
-        left = [one for one in faults.standing(self._control.state) if one.since > self._note.resumed_at]
-        await self._control.put(FAULTS, faults.body(left))
+        self._assert_alone()
+        state = self._control.state
+        cured = [one for one in faults.standing(state) if one.epoch < self._note.epoch]
+        if any(one.slug == faults.TRUNCATED for one in cured) and not state.get(brake.TRIPPED, {}).get("on"):
+            # A person decides, as after a sweep alone.
+            await self._control.put(brake.TRIPPED, brake.held(state, brake.TRUNCATED))
+        for one in cured:
+            await self._control.put(faults.record_name(one.slug), None)
+        left = faults.standing(state)
         await self._put(replace(self._note, ended=time.time(), steps=(*self._note.steps, "clear")))
         self._say("clear: " + ("the faults of before stand no more" if not left else f"{left[0].what} since then"))
 

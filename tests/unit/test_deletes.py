@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,12 +16,12 @@ from world import World
 from streams import views
 from streams.cidaas.client import DeleteOutcome
 from streams.cidaas.errors import Kind, failure
-from streams.control import FAULTS
+from streams.control import REPAIR
 from streams.explain import sentence
 from streams.ledger import PURGE_NOT_ANSWERED, Situation, State
 from streams.legacy import LegacyAwayError
 from streams.rows import SetAside, write_control
-from streams.source.faults import Fault, body
+from streams.source.faults import Fault, record_name
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -79,16 +79,32 @@ def test_deletes_wait_while_a_fault_of_the_source_stands(tmp_path: Path) -> None
     async def scenario(world: World) -> None:
         await there(world, 1, 2)
         fault = Fault("database_restored", "it has gone back in time", "repair", 0.0)
-        world.pipeline.control.state[FAULTS] = body([fault])
+        world.pipeline.control.state[record_name(fault.slug)] = asdict(fault)
         await world.remove(1)
         await world.change(2, given_name="Ada")
         await world.in_sync(2, seconds=10.0)
         await asyncio.sleep(600)
         assert world.at_cidaas(1) is not None and world.tenant.count("delete") == 0
         assert "gone back in time" in world.delivery.why_waiting(world.partition, b"1")
-        world.pipeline.control.state[FAULTS] = body([])
+        del world.pipeline.control.state[record_name(fault.slug)]
         await world.in_sync(1, seconds=10.0)
         assert world.at_cidaas(1) is None
+
+    play(tmp_path, scenario)
+
+
+def test_deletes_wait_until_a_repair_has_ended(tmp_path: Path) -> None:
+    """Asked for after a restore that nobody could see: the database may still be half loaded."""
+
+    async def scenario(world: World) -> None:
+        await there(world, 1, 2)
+        world.pipeline.control.state[REPAIR] = {"id": "r", "at": 0.0, "epoch": 2}
+        await world.remove(1)
+        await asyncio.sleep(600)
+        assert world.tenant.count("delete") == 0
+        assert "repair has not ended" in world.delivery.why_waiting(world.partition, b"1")
+        world.pipeline.control.state[REPAIR]["ended"] = 1.0
+        await world.in_sync(1, seconds=10.0)
 
     play(tmp_path, scenario)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -11,9 +11,10 @@ from clock import run
 from fakes import SETTINGS, Control
 from sights import DATABASE, RIGHT, seen
 
-from streams.control import FAULTS, IDENTITY, REPAIR, SOURCE, SWEEP
+from streams.brake import TRIPPED
+from streams.control import IDENTITY, REPAIR, SOURCE, SWEEP
 from streams.source.connect import ConnectorStatus
-from streams.source.faults import Fault, body, standing
+from streams.source.faults import Fault, record_name, standing
 from streams.source.look import Connector, Look
 from streams.source.memory import Memory, recall, remember
 from streams.source.repair import Repair, RepairError, open_note, wait_until_free
@@ -38,11 +39,14 @@ class Board(Control):
         self.answering = True
         self.state[IDENTITY] = {"source": DATABASE.system}
         self.state[SOURCE] = remember(None, RIGHT).body()
-        self.state[FAULTS] = body([Fault("slot_dropped", "it is gone", "repair", 5.0)])
+        self.stands("slot_dropped")
 
     @property
     def identity(self) -> Any:
         return self.state.get(IDENTITY)
+
+    def stands(self, slug: str, epoch: int = 1) -> None:
+        self.state[record_name(slug)] = asdict(Fault(slug, "it is gone", "repair", 5.0, epoch))
 
     def tell(self, *kinds: str) -> None:
         for kind in kinds:
@@ -227,10 +231,7 @@ def test_a_fault_that_came_after_the_start_begins_a_new_repair() -> None:
     source.fail_at = "resume"
     with pytest.raises(Interrupted):
         repair(source)
-    now = open_note(source.control.state)
-    assert now is not None
-    newer = Fault("slot_lost", "again", "repair", now.resumed_at + 1)
-    source.control.state[FAULTS] = body([*standing(source.control.state), newer])
+    source.control.stands("slot_lost", epoch=2)
     source.did.clear()
     repair(source)
     assert source.did == [step.replace("epoch 2", "epoch 3") for step in WHOLE]
@@ -242,8 +243,7 @@ def test_a_fault_that_came_while_it_swept_stands() -> None:
     source = Source(board)
 
     async def worse() -> None:
-        new = Fault("publication_missing", "gone", "repair", board.state[REPAIR]["resumed_at"] + 1)
-        board.state[FAULTS] = body([*standing(board.state), new])
+        board.stands("publication_missing", epoch=2)
         board.answer()
 
     board.wait_changed = worse  # type: ignore[method-assign]
@@ -321,3 +321,67 @@ def test_without_any_memory_it_begins_at_the_second_epoch() -> None:
     del source.control.state[SOURCE]
     repair(source)
     assert "epoch 2" in source.did and Memory.of(source.control.state[REPAIR]["memory"]) is not None
+
+
+def test_of_two_at_once_the_later_one_goes_on_and_the_other_ends() -> None:
+    """The first one, which sees the connector stopped, would start it while the second takes it apart."""
+    board = Board()
+    source = Source(board)
+    source.snapshots = False
+    tools: Any = source
+
+    async def both() -> None:
+        one, two = (Repair(SETTINGS, board, tools, tools, lambda _: None, {}) for _ in range(2))  # type: ignore[arg-type]
+        first = asyncio.create_task(one.run(RIGHT, enable=False))
+        await asyncio.sleep(5)
+        board.stands("slot_lost", epoch=2)  # so the second takes everything apart once more
+        stop = source.stop
+
+        async def slowly(name: str, *, seconds: float) -> None:
+            await stop(name, seconds=seconds)
+            await asyncio.sleep(5)
+
+        source.stop = slowly  # type: ignore[method-assign]
+        second = asyncio.create_task(two.run(RIGHT, enable=False))
+        await asyncio.wait([first], timeout=4)
+        assert source.state == "STOPPED" and source.did.count("resume") == 1
+        with pytest.raises(RepairError, match="another `source repair`"):
+            await first
+        await asyncio.sleep(20)
+        board.tell("STARTED", "COMPLETED")
+        await second
+
+    run(both())
+    assert source.did.count("resume") == 2
+    assert open_note(board.state) is None and standing(board.state) == []
+
+
+def test_one_that_goes_on_ends_the_one_that_still_waits() -> None:
+    """Two that wait for the same sweep would both write its end."""
+    board = Board()
+    board.answering = False
+    source = Source(board)
+    tools: Any = source
+
+    async def both() -> None:
+        one, two = (Repair(SETTINGS, board, tools, tools, lambda _: None, {}) for _ in range(2))  # type: ignore[arg-type]
+        first = asyncio.create_task(one.run(RIGHT, enable=False))
+        await asyncio.sleep(5)
+        second = asyncio.create_task(two.run(RIGHT, enable=False))
+        with pytest.raises(RepairError, match="this one ends"):
+            await first
+        board.answer()
+        await second
+
+    run(both())
+    assert source.did.count("resume") == 1 and open_note(board.state) is None
+
+
+def test_after_a_truncation_a_person_is_asked_before_anybody_is_deleted() -> None:
+    """As after a sweep alone: less than the brake's limit may be missing, and nobody has deleted them."""
+    source = Source(Board())
+    repair(source)
+    assert TRIPPED not in source.control.state
+    source.control.stands("truncated", epoch=2)
+    repair(source)
+    assert source.control.state[TRIPPED]["on"] and standing(source.control.state) == []

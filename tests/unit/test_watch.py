@@ -12,15 +12,15 @@ from fakes import SETTINGS, Broker, Legacy, Pipeline, credential_row, envelope, 
 from sights import CONNECTOR, CREDENTIALS, DATABASE, RIGHT, SLOT, USERS, published, seen, stopped
 
 from streams.comparison import Rows
-from streams.control import FAULTS, REPAIR, SOURCE, SWEEP
+from streams.control import REPAIR, SOURCE, SWEEP
 from streams.join import Join
-from streams.source.faults import standing
+from streams.source.faults import record_name, standing
 from streams.source.look import Connector, Look, Table
 from streams.source.memory import remember
 from streams.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
 IDENTITY = SETTINGS.topics.identity
 
@@ -50,7 +50,7 @@ class Guarded:
 
         self.pipeline.delivery = type("D", (), {"brake": type("B", (), {"hold": staticmethod(hold)})})
         self.pipeline.partition_of = lambda key: 0
-        self.pipeline.highwater = lambda number: self.broker.end(IDENTITY, number)
+        self.pipeline.ends = self._ends
         self.pipeline.control.notifications = []
         self.pipeline.control.heartbeat_at = clock.time()
         self.watch = Watch(self.pipeline)
@@ -64,6 +64,9 @@ class Guarded:
             await self.read(str(number).encode(), envelope("c", "users", 10, user_row(number)))
             self.pipeline.legacy.there[str(number)] = Rows(True, frozenset((str(number),)))
         return self
+
+    async def _ends(self, numbers: Iterable[int]) -> dict[int, int]:
+        return {number: self.broker.end(IDENTITY, number) for number in numbers}
 
     async def read(self, key: bytes, value: bytes) -> None:
         record = self.broker.append(IDENTITY, 0, key, value)
@@ -119,7 +122,7 @@ def test_a_fault_is_written_once_with_the_time_it_was_seen_first() -> None:
         first = standing(world.pipeline.control.state)[0].since
         await world.sees(bad, bad)
         assert [fault.since for fault in standing(world.pipeline.control.state)] == [first]
-        assert world.pipeline.control.puts.count(FAULTS) == 1
+        assert world.pipeline.control.puts.count(record_name("publication_missing")) == 1
 
     guarded(scenario)
 
@@ -174,6 +177,61 @@ def test_what_a_repair_takes_apart_is_no_fault() -> None:
         assert world.pipeline.control.state[SOURCE]["epoch"] == 2
         await world.sees(seen(replace(CONNECTOR, offset=20), None, lsn=40))
         assert world.faults == ["slot_dropped"], "after the start it watches again"
+
+    guarded(scenario)
+
+
+def test_a_fault_that_comes_again_during_the_repair_of_the_first_outlives_it() -> None:
+    """Its evidence lasts a second; taken for the one that stands already, the repair's end would clear it."""
+
+    async def scenario(world: Guarded) -> None:
+        moved = seen(stopped(), replace(SLOT, active=False, confirmed=995))
+        await world.sees(RIGHT, moved, RIGHT)
+        assert [fault.epoch for fault in standing(world.pipeline.control.state)] == [1]
+        learnt = replace(remember(None, seen(Connector("STOPPED"), None)), epoch=2).body()
+        note = {"id": "r", "at": 0.0, "epoch": 2, "memory": learnt, "resumed_at": world.clock.time() + 300}
+        world.pipeline.control.state[REPAIR] = note
+        await world.sees(RIGHT, moved, RIGHT)
+        assert [fault.epoch for fault in standing(world.pipeline.control.state)] == [2]
+
+    guarded(scenario)
+
+
+@pytest.mark.parametrize("repaired", [False, True])
+def test_a_look_from_before_the_end_of_a_repair_is_not_compared_with_what_it_left(repaired: bool) -> None:
+    """Kafka Connect, busy with the start, answers late: the LSN is from before, and nothing has gone back in time."""
+
+    async def scenario(world: Guarded) -> None:
+        await world.sees(RIGHT)
+        state = world.pipeline.control.state
+
+        class Eye:
+            def __init__(self, *_: Any) -> None:
+                return None
+
+            async def look(self) -> Look:
+                await asyncio.sleep(5)
+                if repaired and REPAIR not in state:
+                    learnt = replace(remember(None, seen(Connector("STOPPED"), None, lsn=5_000)), epoch=2).body()
+                    state[REPAIR] = {"id": "r", "at": 0.0, "epoch": 2, "memory": learnt}
+                    return RIGHT
+                return seen(lsn=6_000)
+
+            async def close(self) -> None:
+                return None
+
+        async def follow() -> None:
+            return None
+
+        world.pipeline.follow_identity = follow
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("streams.watch.Eye", Eye)
+            task = asyncio.create_task(world.watch.run())
+            await asyncio.sleep(60)
+            task.cancel()
+            await asyncio.wait([task])
+        assert world.faults == []
+        assert state[SOURCE]["epoch"] == (2 if repaired else 1)
 
     guarded(scenario)
 
@@ -251,7 +309,7 @@ def test_no_sweep_is_asked_for_while_a_fault_stands() -> None:
         notify(world, "SKIPPED")
         await world.sees(seen(lsn=20), RIGHT)
         assert world.asked == ""
-        world.pipeline.control.state[FAULTS] = {"faults": []}
+        del world.pipeline.control.state[record_name("database_restored")]
         await world.sees(RIGHT)
         assert world.asked == "the connector was started again", "it is owed and not forgotten"
 
@@ -271,12 +329,49 @@ def test_a_table_without_any_row_and_with_a_new_file_was_truncated() -> None:
         assert "truncated" in await world.sees(with_file(900, False))
         assert world.faults == ["truncated"]
         assert world.asked == "", "a person asks for the sweep"
-        world.pipeline.control.state[SWEEP] = {"id": "s", "why": "by hand", "at": world.clock.time() + 1}
+        world.pipeline.control.state[SWEEP] = {
+            "id": "s",
+            "why": "by hand",
+            "at": world.clock.time() - 300,
+        }  # by a clock that is behind
         await world.sees(with_file(900, False))
         assert world.faults == ["truncated"]
         world.swept()
         await world.sees(with_file(900, False))
         assert world.faults == [] and len(world.held) == 1, "the brake asks a person before anybody is deleted"
+
+    guarded(scenario)
+
+
+def test_a_sweep_of_before_has_not_seen_what_was_truncated_since() -> None:
+    """Whatever the clocks of the two machines say: its first look saw the rows."""
+
+    async def scenario(world: Guarded) -> None:
+        await world.sees(RIGHT)
+        world.pipeline.control.state[SWEEP] = {"id": "s", "why": "by hand", "at": world.clock.time() + 300}
+        world.swept()
+        await world.sees(with_file(900, False), with_file(900, False))
+        assert world.faults == ["truncated"] and not world.held
+
+    guarded(scenario)
+
+
+def test_a_second_table_truncated_while_a_sweep_runs_for_the_first_needs_another_sweep() -> None:
+    """Its rows were there at the sweep's first look; nobody would ever look for them again."""
+
+    async def scenario(world: Guarded) -> None:
+        await world.sees(RIGHT, with_file(900, False))
+        world.pipeline.control.state[SWEEP] = {"id": "s", "why": "by hand", "at": world.clock.time()}
+        both = {USERS: Table(900, 0, False), CREDENTIALS: Table(901, 0, False)}
+        await world.sees(seen(tables=both))
+        world.swept()
+        await world.sees(seen(tables=both))
+        (fault,) = standing(world.pipeline.control.state)
+        assert USERS in fault.what and CREDENTIALS in fault.what
+        world.pipeline.control.state[SWEEP] = {"id": "t", "why": "by hand", "at": world.clock.time()}
+        world.swept()
+        await world.sees(seen(tables=both))
+        assert world.faults == []
 
     guarded(scenario)
 
@@ -331,6 +426,23 @@ def test_a_table_that_was_only_rewritten_is_compared_and_named_by_nobody() -> No
         assert world.pipeline.control.puts.count(SWEEP) == 1
 
     guarded(lambda world: _before_heartbeat(world, scenario), users=3)
+
+
+def test_records_that_wait_in_kafka_are_joined_before_anything_is_judged() -> None:
+    """The last fetch knew nothing of them: their users would be taken for truncated, and all deletes would wait."""
+
+    async def scenario(world: Guarded) -> None:
+        await world.sees(RIGHT)
+        del world.pipeline.legacy.there["1"]
+        world.pipeline.highwater = lambda _: 0
+        record = world.broker.append(IDENTITY, 0, b"1", envelope("d", "users", 999, {"id": 1}))
+        await world.sees(*[with_file(900, True)] * 3)
+        assert world.faults == [] and world.asked == ""
+        await world.join.process(world.partition, [record])  # type: ignore[list-item]
+        await world.sees(with_file(900, True))
+        assert world.faults == [] and world.asked
+
+    guarded(scenario, users=3)
 
 
 def test_a_source_that_stands_still_is_no_reason_to_be_silent() -> None:
