@@ -109,6 +109,30 @@ def test_deletes_wait_until_a_repair_has_ended(tmp_path: Path) -> None:
     play(tmp_path, scenario)
 
 
+def test_deletes_that_wait_do_not_hold_up_the_join_that_they_wait_for(tmp_path: Path) -> None:
+    """10,000 deletes, looked at four times a second each, kept the worker so busy that it stayed behind."""
+
+    async def scenario(world: World) -> None:
+        everybody = range(1, 2_001)
+        await there(world, *everybody)
+        world.pipeline.is_behind = True
+        await world.remove(*everybody)
+        await asyncio.sleep(10)
+        looks = 0
+        plain = world.partition.read
+
+        def read(keys: Any) -> Any:
+            nonlocal looks
+            looks += len(keys)
+            return plain(keys)
+
+        world.partition.read = read  # type: ignore[method-assign]
+        await asyncio.sleep(10)
+        assert 2_000 <= looks <= 6_000
+
+    play(tmp_path, scenario)
+
+
 def test_a_soft_deleted_user_is_deleted(tmp_path: Path) -> None:
     """The status says so, and the second look agrees."""
 
