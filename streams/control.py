@@ -170,14 +170,16 @@ class Control:
             if record.value is not None:
                 self.notifications.append({**orjson.loads(record.value), "offset": record.offset})
         elif record.value is not None:
-            self._message(orjson.loads(record.value))
+            new = record.offset >= self._ends[TopicPartition(topic, record.partition)]
+            self._message(orjson.loads(record.value), new=new)
 
-    def _message(self, value: dict[str, Any]) -> None:
+    def _message(self, value: dict[str, Any], *, new: bool) -> None:
         source, message = value.get("source") or {}, value.get("message") or {}
         lsn = int(source.get("lsn") or 0)
         self.source_lsn = lsn
         self.source_after_commit = after_commit(source.get("sequence")) or 0
-        self.heartbeat_at = time.time()
+        if new:  # one that stood there at our start is of any age: it does not make the source look alive
+            self.heartbeat_at = time.time()
         self.heartbeats += 1
         if self.on_marker is not None:
             self.on_marker(message.get("prefix", ""), base64.b64decode(message.get("content") or ""), lsn)

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import datetime
 import logging
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -35,6 +36,11 @@ SYSTEM = sql.SQL("SELECT system_identifier::text || '/' || current_database() AS
 
 STANDBY = sql.SQL("SELECT pg_is_in_recovery() AS standby")
 ON_STANDBY = "LEGACY_DATABASE_URL is a standby, which may be behind: name the primary"
+
+
+#: Seconds for which a database that did not answer is left alone: each delete that waits asks for its own second look,
+#: and a server that is out of connections must not get hundreds of them a second.
+_REST = 1.0
 
 
 class LegacyAwayError(RuntimeError):
@@ -130,6 +136,8 @@ class Legacy:
         self._patience = patience if patience is not None else timeout
         self._connection: psycopg.AsyncConnection[dict[str, Any]] | None = None
         self._lock = asyncio.Lock()
+        #: until when it is not asked again, and why.
+        self._away, self._why = 0.0, ""
         #: what SYSTEM has to say, "" for whatever it says: another database would say of everybody "not there".
         self.expected = ""
 
@@ -243,6 +251,8 @@ class Legacy:
             NoSuchIdError: an id in a statement is not of the column's type.
         """
         async with self._lock:
+            if time.monotonic() < self._away:
+                raise LegacyAwayError(self._why)
             try:
                 async with asyncio.timeout(self._patience):
                     connection = await self._connected()
@@ -250,10 +260,17 @@ class Legacy:
                         yield connection
             except (errors.InvalidTextRepresentation, errors.NumericValueOutOfRange):
                 raise NoSuchIdError from None
+            except LegacyAwayError as error:
+                self._rest(str(error))
+                raise
             except (psycopg.Error, OSError, TimeoutError) as error:
                 await self.close()
                 (url,) = self._settings.require("LEGACY_DATABASE_URL")
-                raise LegacyAwayError(f"the legacy database does not answer: {_why(error, url)}") from None
+                self._rest(f"the legacy database does not answer: {_why(error, url)}")
+                raise LegacyAwayError(self._why) from None
+
+    def _rest(self, why: str) -> None:
+        self._away, self._why = time.monotonic() + _REST, why
 
     async def _connected(self) -> psycopg.AsyncConnection[dict[str, Any]]:
         if self._connection is None or self._connection.closed:

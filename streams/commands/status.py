@@ -199,8 +199,8 @@ def _problems(
         add("sweep_failed", f"a sweep does not end: {body['sweep']['why']}", "It is tried again by itself.")
     age = body["heartbeat_age"]
     if workers and (age is None or age > 30):
-        since = "never" if age is None else f"{age:.0f} s ago"
-        add("no_heartbeat", f"the source's last heartbeat came {since}", "Look at `connector status` and the database.")
+        what = f"the source's last heartbeat came {age:.0f} s ago" if age else "no heartbeat of the source has come yet"
+        add("no_heartbeat", what, "Look at `connector status` and the database.")
     return problems
 
 

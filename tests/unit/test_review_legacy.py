@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from clock import Clock, run
 from fakes import SETTINGS
 from psycopg import sql
 
 from streams.legacy import Legacy, LegacyAwayError, NoSuchIdError
 from streams.settings import load
+from streams.settings.secret import Secret
 
 
 def test_the_second_look_finds_a_padded_id() -> None:
@@ -69,3 +72,27 @@ def test_no_error_tells_the_password(password: str) -> None:
     with pytest.raises(LegacyAwayError) as error:
         asyncio.run(Legacy(settings).query(sql.SQL("SELECT 1")))
     assert "canary" not in str(error.value)
+
+
+def test_a_database_that_does_not_answer_is_left_alone_for_a_second() -> None:
+    """A server that is out of connections got a new one for each delete that waited."""
+    clock, tries = Clock(), 0
+
+    async def connected() -> Any:
+        nonlocal tries
+        tries += 1
+        raise OSError("sorry, too many clients already")
+
+    async def scenario() -> None:
+        legacy: Any = Legacy(replace(SETTINGS, source=replace(SETTINGS.source, url=Secret("postgresql://h/d"))))
+        legacy._connected = connected
+        for _ in range(100):
+            with pytest.raises(LegacyAwayError, match="too many clients"):
+                await legacy.users(["1"])
+        assert tries == 1
+        clock.now += 1.1
+        with pytest.raises(LegacyAwayError):
+            await legacy.users(["1"])
+        assert tries == 2
+
+    run(scenario(), clock)
