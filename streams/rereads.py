@@ -41,6 +41,8 @@ _MOST, _PER_PARTITION, _BYTES, _ASKED = 500, 500, 256 * 1024, 100
 _EVERY = 1.0
 #: Seconds before a user is read once more, whose reading failed or came to nothing.
 _RETRY = 5.0
+#: Seconds for which a reading that has not been joined yet is taken to be on its way.
+_UNDER_WAY = 60.0
 #: Seconds for which a user is asked for, while others wait for their turn: some tries.
 _TURN = 20.0
 
@@ -82,6 +84,8 @@ class Rereads:
         self._not_before = 0.0
         #: user -> (number, until when): read again just now, or not to be read just now.
         self._resting: dict[str, tuple[int, float]] = {}
+        #: user -> (number, applied) of its last reading, and when that was sent.
+        self._sent: dict[str, tuple[int, tuple[int, int], float]] = {}
         #: users of the next reading, which the database did not answer in time when it was long, and how often each was
         #: left out of one.
         self._most = _MOST
@@ -154,6 +158,7 @@ class Rereads:
         now = time.monotonic()
         self._resting = {user: rest for user, rest in self._resting.items() if rest[1] > now}
         self._failures = Counter({user: n for user, n in self._failures.items() if user in wanted})
+        self._sent = {user: sent for user, sent in self._sent.items() if user in wanted and sent[2] > now - _UNDER_WAY}
         waiting = [item for item in wanted.items() if self._resting.get(item[0], (-1, 0.0))[0] != item[1]]
         return dict(heapq.nsmallest(self._most, waiting, lambda item: (self._failures[item[0]], item)))
 
@@ -168,13 +173,16 @@ class Rereads:
         """Read these users and send what was read; who is left out is counted, and rests."""
         pipeline = self._pipeline
         known = await self._applied(list(users))  # first: whatever is joined from now on makes the reading void
-        rows = await pipeline.legacy.rows(list(known)) if known else {}
+        # Of a user of whom nothing was joined since its last reading, that one is still on its way: it will be taken.
+        ids = [one for one, at in known.items() if self._sent.get(one, (0, (-1, -1)))[:2] != (users[one], at)]
+        rows = await pipeline.legacy.rows(ids) if ids else {}
         records = {one: ReadAgain(users[one], known[one], *found) for one, found in rows.items()}
-        sent = await asyncio.gather(*(self._send(one, record) for one, record in records.items()))
-        done = {one for one, fits in zip(records, sent, strict=True) if fits}
-        until = time.monotonic() + _RETRY
-        self._resting.update({user: (number, until) for user, number in users.items()})
-        self._failures.update(user for user in users if user not in done)
+        fits = await asyncio.gather(*(self._send(one, record) for one, record in records.items()))
+        done = {one for one, fitted in zip(records, fits, strict=True) if fitted}
+        now = time.monotonic()
+        self._sent.update({one: (users[one], known[one], now) for one in done})
+        self._resting.update({user: (number, now + _RETRY) for user, number in users.items()})
+        self._failures.update(user for user in users if user not in done and (user in ids or user not in known))
         self._failures = Counter({user: n for user, n in self._failures.items() if user not in done})
         self.done += len(done)
         if done:
@@ -182,7 +190,7 @@ class Rereads:
         why = ""
         if len(known) < len(users):
             why = "the workers that own them do not answer"
-        if len(rows) < len(known):
+        if len(rows) < len(ids):
             why = "their ids are none that the key of the table can have"
         if len(done) < len(rows):
             why = "the rows of one are too large for a record of Kafka"

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Users decoded, and keys grouped, before the event loop gets its turn; users of one second look.
-_SLICE, _GROUP, _BATCH = 250, 5_000, 500
+_SLICE, _GROUP, _BATCH = 100, 5_000, 500
 _EVERY = 1.0
 #: Seconds before a sweep that failed begins again, and seconds that one waits for the source or the join.
 _RETRY, _PATIENCE = 10.0, 600.0
