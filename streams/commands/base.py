@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -40,6 +42,8 @@ def run(command: Callable[..., Coroutine[Any, Any, int | None]]) -> Callable[...
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
+        # What the Kafka client reports while it tries again is no news for a person: the outcome becomes a sentence.
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
         try:
             code = asyncio.run(command(*args, **kwargs))
         except (RefusedError, ConfigError, LegacyAwayError, ValueError) as error:
@@ -48,7 +52,7 @@ def run(command: Callable[..., Coroutine[Any, Any, int | None]]) -> Callable[...
             fail(f"not reachable: {error}. Is it running, and is its address in the environment right?")
         except KafkaError as error:
             fail(
-                f"Kafka did not do what was asked ({str(error) or type(error).__name__}): is it running, and are "
+                f"Kafka did not do what was asked ({_of_kafka(error)}): is it running, and are "
                 "KAFKA_BOOTSTRAP_SERVERS and KAFKA_SECURITY_PROTOCOL right?"
             )
         except KeyboardInterrupt:
@@ -56,6 +60,14 @@ def run(command: Callable[..., Coroutine[Any, Any, int | None]]) -> Callable[...
         sys.exit(code or OK)
 
     return wrapped
+
+
+def _of_kafka(error: KafkaError) -> str:
+    """What the client says, with addresses as a person writes them."""
+    addresses = re.findall(r"\('([^']+)', (\d+),", str(error))
+    if addresses:
+        return "no broker answers at " + ", ".join(f"{host}:{port}" for host, port in addresses)
+    return str(error) or type(error).__name__
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
