@@ -32,7 +32,9 @@ def test_refused_users_are_shown_retried_and_signed_off_and_a_wrong_setting_paus
     worker = sync.start()
     until(lambda: worker.status()["paused"], "the pause", 60)
     until(lambda: worker.status()["in_flight"] == 0 and worker.count("pending") > 2_900, "everybody is joined")
-    assert worker.count("quarantined") == 50
+    assert worker.status()["paused"]["why"].startswith("50 of the last 50 users were refused")
+    # Who had a newer version further on in the topic is out again, and waits.
+    assert 0 < worker.count("quarantined") <= 50
     said = sync.command("status")
     assert said.code == 1
     assert "50 of the last 50 users were refused, more than 20% (bad_field 50)" in said.out
