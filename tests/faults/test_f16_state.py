@@ -14,9 +14,13 @@ from typing import TYPE_CHECKING
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import PolicyViolationError
 from aiokafka.structs import OffsetAndMetadata
 
+from demo.stack.capture import settings_of
 from demo.stack.kafka import run_async
+from streams.source.topics import topic_table
 from tests.faults.kit.disk import SmallDisk
 from tests.integration.pipeline import configured
 from tests.integration.waiting import until
@@ -272,7 +276,8 @@ def test_source_topic_made_anew(ruins: Callable[..., Arena]) -> None:
 
 
 def truncate(arena: Arena, topic: str) -> None:
-    """Delete the older half of each partition, as `kafka-delete-records` does."""
+    """Delete the older half of each partition; the broker does it only to a topic whose policy lets it."""
+    settings = next(one.settings for one in topic_table(settings_of(arena.stack.layout)) if one.name == topic)
 
     async def half() -> None:
         bootstrap = arena.sync.env["KAFKA_BOOTSTRAP_SERVERS"]
@@ -283,7 +288,14 @@ def truncate(arena: Arena, topic: str) -> None:
         await admin.start()
         try:
             first, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
-            await admin.delete_records({tp: RecordsToDelete((first[tp] + ends[tp]) // 2) for tp in tps})
+            halves = {tp: RecordsToDelete((first[tp] + ends[tp]) // 2) for tp in tps}
+            with pytest.raises(PolicyViolationError):
+                await admin.delete_records(halves)
+            for policy in ("compact,delete", "compact"):
+                changed = {**settings, "cleanup.policy": policy}
+                await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, changed)])
+                if policy != "compact":
+                    await admin.delete_records(halves)
         finally:
             await admin.close()
             await consumer.stop()
