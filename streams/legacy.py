@@ -119,7 +119,8 @@ def _why(error: BaseException, url: str) -> str:
     """
     if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
         return "LEGACY_DATABASE_URL is no address: percent-encode special characters of the password"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in str(error).splitlines()]
+    lines = [line for line in lines if line.strip("^") and not line.startswith("LINE ")]  # where in our own statement
     text = lines[-1] if lines else type(error).__name__
     for part in (urlsplit(url).password or "").split("@"):
         if part:

@@ -74,6 +74,8 @@ def test_records_that_nobody_can_read(ruins: Callable[..., Arena]) -> None:
                     assert body["partition"] == partition
                     assert aside["number"] == offset
                     assert re.search(reason, aside["reason"]), aside
+                said = sync.command("user", str(users[0]))
+                assert "set aside" in said.out and str(placed[users[0]][1]) in said.out, said
                 arena.recovered()  # all others flow
             arena.in_sync(users)
             for key in KEYLESS:
@@ -119,8 +121,7 @@ def set_aside(arena: Arena, user: int) -> dict[str, Any]:
         body = arena.sync.worker.user(user)
         return body if body.get("situation") == "set_aside" else {}
 
-    until(said, lambda: f"user {user} is set aside; but {arena.sync.worker.user(user).get('situation')}")
-    return arena.sync.json("user", str(user))
+    return until(said, lambda: f"user {user} is set aside; but {arena.sync.worker.user(user).get('situation')}")
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from clock import Clock, run
 from fakes import SETTINGS
-from psycopg import sql
+from psycopg import errors, sql
 
-from streams.legacy import Legacy, LegacyAwayError, NoSuchIdError
+from streams.legacy import Legacy, LegacyAwayError, NoSuchIdError, _why
 from streams.settings import load
 from streams.settings.secret import Secret
 
@@ -96,3 +96,9 @@ def test_a_database_that_does_not_answer_is_left_alone_for_a_second() -> None:
         assert tries == 2
 
     run(scenario(), clock)
+
+
+def test_an_error_names_what_is_wrong_and_not_where_in_our_statement() -> None:
+    """A renamed column had been reported as "^"."""
+    error = errors.UndefinedColumn('column "city" does not exist\nLINE 1: SELECT "city" FROM users\n               ^')
+    assert _why(error, "") == 'column "city" does not exist'

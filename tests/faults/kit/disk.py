@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -26,13 +26,11 @@ class SmallDisk:
 
     def fill(self) -> None:
         """Leave no room at all."""
-        with self._filler.open("wb") as file:
-            try:
-                while True:
-                    file.write(bytes(64 * 1024))
-                    file.flush()
-            except OSError:
-                file.truncate(os.fstat(file.fileno()).st_size)
+        with self._filler.open("wb", buffering=0) as file:
+            for size in (1024 * 1024, 4096):
+                with contextlib.suppress(OSError):  # no space left
+                    while True:
+                        file.write(bytes(size))
 
     def make_room(self) -> None:
         """Take away what fills it."""
