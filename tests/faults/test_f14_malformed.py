@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from aiokafka import AIOKafkaProducer
+from psycopg import sql
 
 from demo.stack.kafka import run_async
 from streams.settings import load
@@ -187,17 +188,39 @@ def renamed(arena: Arena, users: list[int]) -> None:
 
 
 def retyped(arena: Arena, users: list[int]) -> None:
-    """Columns get other types that hold the same."""
+    """Columns get other types that hold the same. PostgreSQL lets nobody do it while the publication names them."""
+    with pytest.raises(psycopg.errors.FeatureNotSupported, match="used by a publication"):
+        arena.sync.legacy.run("ALTER TABLE users ALTER COLUMN birthdate TYPE text")
+    for column, kind in (("postal_code", "varchar(20)"), ("gender", "varchar(10)"), ("birthdate", "text")):
+        arena.strike(lambda column=column, kind=kind: retype(arena, column, kind))
+    born(arena, users, "1990-02-03")
+    arena.strike(lambda: retype(arena, "birthdate", "date"))
+    born(arena, users, "1991-02-03")
+
+
+def born(arena: Arena, users: list[int], day: str) -> None:
     run = arena.sync.legacy.run
-    for column, kind in (("postal_code", "varchar(20)"), ("birthdate", "text"), ("gender", "varchar(10)")):
-        arena.strike(lambda column=column, kind=kind: run(f"ALTER TABLE users ALTER COLUMN {column} TYPE {kind}"))
-    run("UPDATE users SET postal_code = '50667', birthdate = '1990-02-03' WHERE id = ANY(%s)", users)
+    run("UPDATE users SET postal_code = '50667', birthdate = %s WHERE id = ANY(%s)", day, users)
     for user in users:
-        arena.sync.cidaas.await_user(user, lambda entity: entity.get("birthdate") == "1990-02-03", 60)
-    arena.strike(lambda: run("ALTER TABLE users ALTER COLUMN birthdate TYPE date USING birthdate::date"))
-    run("UPDATE users SET birthdate = '1991-02-03' WHERE id = ANY(%s)", users)
-    for user in users:
-        arena.sync.cidaas.await_user(user, lambda entity: entity.get("birthdate") == "1991-02-03", 60)
+        arena.sync.cidaas.await_user(user, lambda entity: entity.get("birthdate") == day, 60)
+
+
+def retype(arena: Arena, column: str, kind: str) -> None:
+    """As a DBA does it: out of the publication, another type, back into it, all in one transaction."""
+    with arena.sync.legacy.transaction() as connection:
+        query = "SELECT tablename, attnames FROM pg_publication_tables WHERE pubname = 'cidaas_sync'"
+        published = {str(table): list(names) for table, names in connection.execute(query).fetchall()}
+        for without in (column, ""):
+            tables = sql.SQL(", ").join(
+                sql.SQL("{} ({})").format(
+                    sql.Identifier(table), sql.SQL(", ").join(sql.Identifier(name) for name in names if name != without)
+                )
+                for table, names in published.items()
+            )
+            connection.execute(sql.SQL("ALTER PUBLICATION cidaas_sync SET TABLE {}").format(tables))
+            if without:
+                change = f"ALTER TABLE users ALTER COLUMN {column} TYPE {kind} USING {column}::{kind}"
+                connection.execute(change.encode())
 
 
 def too_large_to_travel(arena: Arena, users: list[int]) -> None:
