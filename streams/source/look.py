@@ -15,7 +15,7 @@ from psycopg import sql
 
 from streams.legacy import SYSTEM, Legacy, LegacyAwayError, qualified
 from streams.source.connect import Connect, ConnectError
-from streams.source.offsets import stored_offset
+from streams.source.offsets import position, stored_offset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -238,8 +238,8 @@ class Eye:
         if status is None:
             return Connector("")
         offsets = await self._connect.offsets(name)
-        lsn = offsets[0].get("offset", {}).get("lsn") if offsets else None
-        return Connector(status.state, status.tasks, status.trace, None if lsn is None else int(lsn))
+        lsn = position(offsets[0].get("offset", {})) if offsets else None
+        return Connector(status.state, status.tasks, status.trace, lsn)
 
 
 def _slot(rows: Sequence[dict[str, Any]]) -> Slot | None:

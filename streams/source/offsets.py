@@ -6,7 +6,7 @@ Only the end of the topic is read: a connector with a heartbeat stores its posit
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from aiokafka import TopicPartition
@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 from streams import kafka
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from streams.settings import Settings
 
@@ -45,14 +45,24 @@ async def stored_offset(settings: Settings) -> int | None:
 
 
 def newest(records: Iterable[tuple[bytes | None, bytes | None]], name: str) -> int | None:
-    """The last position of this connector among these records: key `["NAME", {…}]`, value `{"lsn": …}`."""
+    """The last position of this connector among these records: key `["NAME", {…}]`, value `{"lsn": …, …}`."""
     found: int | None = None
     for key, value in records:
         try:
             if key is None or orjson.loads(key)[0] != name:
                 continue
-            lsn = orjson.loads(value).get("lsn") if value is not None else None
+            lsn = position(orjson.loads(value)) if value is not None else None
         except (ValueError, TypeError, LookupError, AttributeError):
             continue  # none of a source connector's
-        found = None if lsn is None else int(lsn)
+        found = lsn
     return found
+
+
+def position(offset: Mapping[str, Any]) -> int | None:
+    """The LSN of a stored position: of its last commit, or of a row behind that.
+
+    Within a transaction that was open for a while its rows have LSNs below those of commits that were streamed before,
+    and the slot stands at the last of these.
+    """
+    known = [int(lsn) for name in ("lsn", "lsn_commit") if (lsn := offset.get(name)) is not None]
+    return max(known, default=None)

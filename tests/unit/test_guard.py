@@ -13,7 +13,7 @@ from sights import CONNECTOR, CREDENTIALS, DATABASE, RIGHT, SLOT, USERS, publish
 from streams.source.guard import LOST, REPAIR, findings
 from streams.source.look import Connector, Look, Published, Table
 from streams.source.memory import Memory, emptied, lost, recall, remember, rewritten
-from streams.source.offsets import newest
+from streams.source.offsets import newest, position
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -152,6 +152,17 @@ def test_the_position_in_kafka_is_that_of_this_connector() -> None:
     assert newest(records, "cidaas_sync") == 7
     assert newest([*records, (key, None)], "cidaas_sync") is None, "deleted"
     assert newest([], "cidaas_sync") is None
+
+
+def test_a_connector_that_died_within_a_long_transaction_is_no_moved_slot() -> None:
+    """Its rows have lower LSNs than commits that were streamed while it was open; the slot stands at one of those."""
+    torn = {"lsn": 900, "lsn_proc": 900, "lsn_commit": 980, "messageType": "INSERT"}
+    assert position(torn) == 980
+    assert position({"lsn": 990, "lsn_commit": 980}) == 990
+    assert position({"lsn": 7}) == 7 and position({}) is None
+    record = (orjson.dumps(["cidaas_sync", {"server": "legacy"}]), orjson.dumps(torn))
+    dead = replace(stopped(), offset=newest([record], "cidaas_sync"))
+    assert "slot_ahead" not in slugs(findings(SETTINGS, seen(dead, replace(SLOT, active=False, confirmed=980))))
 
 
 def test_a_publication_made_again_is_named_though_it_is_whole() -> None:
