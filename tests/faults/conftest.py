@@ -24,6 +24,7 @@ from tests.faults.kit.load import CANARY_USER, MARKER
 from tests.faults.kit.results import FAULTS, Result
 from tests.integration.legacy import add_many, add_password, insert
 from tests.integration.pipeline import Pipeline
+from tests.integration.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 SERVICES = ("postgres", "kafka", "connect", "cidaas")
 #: Users of the shared stack: examples of every kind, then plain ones.
 EXAMPLES, PLAIN = 1_500, range(2_001, 3_501)
+#: Fewer users and records than this are on their way: the worker has caught up.
+CAUGHT_UP = 50
 #: A swap of addresses is broken through a third one, so that the load may swap.
 ADDRESS = '"tausch.{id}@example.net"'
 _HERE = Path(__file__).parent
@@ -140,9 +143,11 @@ def main_pipeline(shared: Stack, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture
 def arena(main_pipeline: Pipeline, request: pytest.FixtureRequest) -> Iterator[Arena]:
-    """The shared pipeline, equal on both sides at the beginning, with one worker."""
+    """The shared pipeline with one worker that has caught up: a backlog of the test before is not this one's."""
     main_pipeline.cidaas.reset()
-    main_pipeline.ensure(delivery__temporary_email=ADDRESS)
+    worker = main_pipeline.ensure(delivery__temporary_email=ADDRESS)
+    until(lambda: worker.status()["lag"] + worker.count("pending") < CAUGHT_UP, "the worker has caught up", 180)
+    main_pipeline.cidaas.reset()
     yield from _arena(main_pipeline, request)
     for name, worker in list(main_pipeline.workers.items()):
         if name != "one" and worker.alive:

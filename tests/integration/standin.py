@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from demo.stack.places import ROOT
+from demo.standin.switches import Switches
 from tests.integration.waiting import until
 
 if TYPE_CHECKING:
@@ -73,11 +74,11 @@ class Cidaas:
         return sum(self.counters()["calls"].get(endpoint, {}).values())
 
     def reset(self) -> None:
-        """No faults, not away, counters at zero, whole entities in the history."""
+        """No faults, not away, the switches as they are at first, counters at zero, whole entities in the history."""
         self.await_back()
         self._http.delete("/_test/faults").raise_for_status()
         self._http.post("/_test/away", json={"seconds": 0}).raise_for_status()
-        self._http.put("/_test/switches", json={"history": "full"}).raise_for_status()
+        self.switch(**Switches().to_json() | {"history": "full"})
         self._http.post("/_test/counters/reset").raise_for_status()
 
     def fault(self, endpoint: str, action: str, *, user: int | None = None, **keys: Any) -> int:

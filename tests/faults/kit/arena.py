@@ -10,6 +10,7 @@ arena.judge()
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 from collections import Counter
@@ -23,6 +24,7 @@ from demo.oracle import await_equal
 from demo.stack.kafka import run_async
 from tests.faults.kit import judge
 from tests.faults.kit.load import CANARY_USER, MARKER, MIX, OWN, Load
+from tests.faults.kit.results import worse
 from tests.integration.waiting import until
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 #: cidaas takes so long for a call (seconds): then work is in flight at nearly every moment.
 LATENCY, JITTER = 0.15, 0.15
+#: Others for each test: what one did to its users may be looked after for a while (C8).
+_own = itertools.cycle(OWN)
 #: Changes made between two strikes, drawn at random.
 APART = (60, 240)
 
@@ -75,8 +79,8 @@ class Arena:
 
     def own(self, count: int) -> list[int]:
         """So many users that no load touches, in sync at the beginning; a test may do with them what it likes."""
-        users = list(OWN[:count])
-        there = set(self.sync.legacy.ids(f"id BETWEEN {users[0]} AND {users[-1]}"))
+        users = [next(_own) for _ in range(count)]
+        there = set(self.sync.legacy.ids(f"id BETWEEN {OWN[0]} AND {OWN[-1]}"))
         self.sync.legacy.run("UPDATE users SET status = 'active', updated_at = now() WHERE id = ANY(%s)", users)
         missing = [user for user in users if user not in there]
         if missing:
@@ -115,9 +119,12 @@ class Arena:
             count += int(status.get("lag", 0)) + int(status.get("in_flight", 0)) + int(status.get("queued", 0))
         return count
 
-    def strike(self, hit: Callable[[], object], *, seconds: float = 30.0) -> int:
-        """Hit at a moment when work is in flight; fail when there never is. Returns how much there was."""
-        pending = until(self.on_its_way, "work in flight, or the fault would prove nothing", seconds)
+    def strike(self, hit: Callable[[], object], *, seconds: float = 30.0, pending: int = 0) -> int:
+        """Hit at a moment when work is in flight; fail when there never is. Returns how much there was.
+
+        `pending`: what is known to be on its way, where no worker runs that could be asked.
+        """
+        pending = pending or until(self.on_its_way, "work in flight, or the fault would prove nothing", seconds)
         self._struck_at = time.monotonic()
         hit()
         self.result.strikes += 1
@@ -196,7 +203,8 @@ class Arena:
 
     def figure(self, name: str, value: float | int | str) -> None:
         """Publish a figure of this fault in the table: of several runs the largest, or the smallest of "at least …"."""
-        self.result.figures[name] = value
+        old = self.result.figures.get(name)
+        self.result.figures[name] = value if old is None else worse(name, old, value)
 
     def calls(self) -> Counter[str]:
         """How the calls about users ended until now; an HTTP status, or a word of the stand-in's page."""

@@ -38,7 +38,7 @@ _NO_PASSWORD = "NOT EXISTS (SELECT FROM credentials c WHERE c.user_id = u.id)"
 #: (`arena.own`): no load touches them. Ids lie close together: a user is picked by a random id, so that the one behind
 #: a large gap would be picked nearly always.
 MARKER, CANARY_USER = (1_991, 1_992)
-OWN = range(1_801, 1_901)
+OWN = range(1_511, 1_991)
 RESERVED = (MARKER, CANARY_USER, *OWN)
 _AWAY = 180.0  # seconds the database may be away
 

@@ -109,14 +109,19 @@ def _row(fault: str, results: list[Result]) -> str:
     )
 
 
+def worse(name: str, one: Any, other: Any) -> Any:
+    """Of two values of a figure the one to publish: the larger, or the smaller of "at least …"; of words the last."""
+    if not isinstance(one, int | float) or not isinstance(other, int | float):
+        return other
+    return min(one, other) if name.startswith("at least") else max(one, other)
+
+
 def _figures(results: list[Result]) -> list[str]:
     """Each published figure once: the worst of all runs."""
     worst: dict[str, Any] = {}
     for result in results:
         for name, value in result.figures.items():
-            old = worst.get(name)
-            fold = min if name.startswith("at least") else max
-            worst[name] = value if old is None or not isinstance(value, int | float) else fold(old, value)
+            worst[name] = worse(name, worst[name], value) if name in worst else value
     return [f"{name} {round(value, 2) if isinstance(value, float) else value}" for name, value in worst.items()]
 
 
