@@ -84,6 +84,8 @@ class Delivery:
 
     def found(self, partition: Partition, users: Iterable[tuple[bytes, Situation, int]]) -> None:
         """Queue what a scan found, as backlog."""
+        if partition.replaying:
+            return
         now = time.monotonic()
         for key, situation, _ in users:
             if situation is Situation.PENDING:
@@ -97,8 +99,16 @@ class Delivery:
             for queue in self.queues.values():
                 queue.discard(user)
             return
-        self._add(user, live=streamed)
-        self.poke()
+        if not partition.replaying:
+            self._add(user, live=streamed)
+            self.poke()
+
+    def replayed(self, partition: Partition) -> None:
+        """Queue who became pending while the partition was read from its beginning, as soon as it has been (C9)."""
+        if partition.replay_end and not partition.replaying:
+            partition.replay_end = 0
+            self.found(partition, ((key, situation, 0) for key, situation in partition.situations.items()))
+            self.poke()
 
     def _queue(self, do: Do) -> Windows:
         return self.queues[do]
@@ -394,6 +404,8 @@ class Delivery:
     def why_waiting(self, partition: Partition, key: bytes) -> str:
         """Why a pending user has not left yet, as far as this worker's memory knows; "" when it is just queued."""
         user = pack(partition, key)
+        if partition.replaying:
+            return "the source is read from its beginning, and cidaas may have a newer state than what was read yet"
         if partition.not_before(key, int(time.time() * 1000)) and key in partition.unconfirmed:
             return "a call of the worker before may still be on its way (C5)"
         do = next((do for do, queue in self.queues.items() if user in queue), Do.UPSERT)

@@ -93,6 +93,7 @@ class Runner:
                         return  # not acknowledged: its next owner reads it again
                     await self._check(event.value)
                     await self._pipeline.join.process(partition, event.value)
+                    self._pipeline.delivery.replayed(partition)
                     # At once, and not when the first delete is looked at: all figures of a mass delete must be known
                     # by the time one of its deletes may leave, 2 s after its record.
                     await self._pipeline.delivery.brake.publish(partition)
@@ -141,6 +142,8 @@ class Runner:
             await failpoints.reach("before-scan")
         # What was committed is joined. Unknown, a quiet partition would look behind for ever and hold its deletes.
         partition.joined_offset = await pipeline.committed(number) - 1
+        if partition.snapshots.store.get(records.EPOCHS) is None:  # nothing was ever joined: it is the first record
+            await partition.replay((await pipeline.ends([number]))[number])
         async for found in partition.scan():
             pipeline.delivery.found(partition, found)
         for key in partition.orphans:  # O4

@@ -78,6 +78,8 @@ class Partition:
         self.unclear_until = 0.0
         self.calls = 0
         self.joined_offset = -1
+        #: up to here it was, or is, read from its beginning (C9); 0 when it never was.
+        self.replay_end = 0
         #: delete decisions of the last minutes (the brake); loaded at the take-over.
         self.decisions = Decisions()
         #: users with a ledger entry, for `delivery.only` = first N.
@@ -117,6 +119,9 @@ class Partition:
         decided = self.snapshots.store.get(records.DELETES)
         if decided is not None:
             self.decisions = Decisions.load(records.unpack(decided.value)[1])
+        replay = self.snapshots.store.get(records.REPLAY)
+        if replay is not None:
+            self.replay_end = int(records.unpack(replay.value)[1]["end"])
         self.unreadable = len(self.unread())
 
     def unread(self) -> list[bytes]:
@@ -176,6 +181,17 @@ class Partition:
             if failpoints.armed:
                 await failpoints.reach("before-settled")
             await self.ledger.put([(records.SETTLED, records.pack(self.ledger.owner, {}))])
+
+    async def replay(self, end: int) -> None:
+        """Note that the source is read from its beginning, also for the owners after us (C9)."""
+        if end > self.joined_offset + 1:
+            await self.snapshots.put([(records.REPLAY, records.pack(self.snapshots.owner, {"end": end}))])
+            self.replay_end = end
+
+    @property
+    def replaying(self) -> bool:
+        """Whether records of the source are read again that are older than what cidaas may have (C9)."""
+        return self.joined_offset + 1 < self.replay_end
 
     async def close(self) -> None:
         """Give the stores back; waits for writes that are on their way."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -196,6 +197,11 @@ def retyped(arena: Arena, users: list[int]) -> None:
     born(arena, users, "1990-02-03")
     arena.strike(lambda: retype(arena, "birthdate", "date"))
     born(arena, users, "1991-02-03")
+    # Nobody can know that nothing was written meanwhile: it is named, and deletes wait for a repair.
+    arena.named("publication_remade", time.monotonic(), 60)
+    said = arena.sync.command("source", "repair", "--yes", seconds=180)
+    assert said.code == 0, said
+    assert "nothing is wrong" in arena.sync.command("source", "check").text
 
 
 def born(arena: Arena, users: list[int], day: str) -> None:

@@ -14,6 +14,7 @@ from world import IDENTITY, World
 from streams.failpoints import FailpointError, arm
 from streams.ledger import Situation
 from streams.pipeline import Runner
+from streams.source.births import BIRTH_KEY, birth_value
 from streams.state import records
 from streams.transport import Batch
 
@@ -62,6 +63,7 @@ class Worker:
             join=world.join,
             crash=self._crashed,
             delivery=world.delivery,
+            ends=self._ends,
         )
         self.runner = Runner(pipeline, 0)  # type: ignore[arg-type]
         world.pipeline.runners[0] = self.runner
@@ -72,6 +74,9 @@ class Worker:
 
     async def _committed(self, number: int) -> int:
         return self.begins
+
+    async def _ends(self, numbers: list[int]) -> dict[int, int]:
+        return {number: self.world.broker.end(IDENTITY, number) for number in numbers}
 
     def _crash(self, error: BaseException) -> None:
         self.crashed = error
@@ -99,14 +104,16 @@ class Worker:
         await self.world.stop()
 
 
-def play(path: Path, scenario: Callable[[Worker], Awaitable[None]], before: Any = None) -> None:
-    """A worker that takes over from one that was killed; `before` is what that one did."""
+def play(path: Path, scenario: Callable[[Worker], Awaitable[None]], before: Any = None, *, joined: bool = True) -> None:
+    """A worker that takes over from one that was killed; `before` is what that one did, if it has `joined` anything."""
     clock = Clock()
 
     async def played() -> None:
         dead = await World.start(path / "dead", clock)
         epochs = {"epochs": [(0, 1)], "topic": "t"}
-        await dead.partition.snapshots.put([(records.EPOCHS, records.pack(dead.partition.snapshots.owner, epochs))])
+        if joined:
+            owner = dead.partition.snapshots.owner
+            await dead.partition.snapshots.put([(records.EPOCHS, records.pack(owner, epochs))])
         if before is not None:
             await before(dead)
         await dead.stop()
@@ -175,6 +182,42 @@ def test_a_batch_with_nothing_to_write_is_not_acknowledged_before_the_one_before
         assert worker.acknowledged == [2, 3]
 
     play(tmp_path, scenario, before)
+
+
+def test_what_is_read_from_the_beginning_is_sent_when_all_that_was_there_has_been_read(tmp_path: Path) -> None:
+    """C9: with the state lost, a user's old addresses and passwords would go out once more, one after the other; also
+    from the worker that goes on with it in the middle."""
+
+    async def scenario(worker: Worker) -> None:
+        world = worker.world
+        world.broker.append(IDENTITY, 0, BIRTH_KEY, birth_value("t"))
+        for version in range(5):
+            world.put_user(1, "u" if version else "c", city=f"city {version}")
+        world.go()
+        await worker.owned()
+        await worker.hand(0, 3)
+        await asyncio.sleep(30)
+        assert world.where(1) is Situation.PENDING and not world.tenant.count("bulk")
+        assert "from its beginning" in world.delivery.why_waiting(world.partition, b"1")
+        await worker.end()
+
+        world = World(worker.path / "again", world.clock, world.settings, world)
+        again = Worker(world, worker.path / "again")
+        again.begins = 4
+        world.go()
+        await again.owned()
+        await asyncio.sleep(30)
+        assert not world.tenant.count("bulk"), "the next owner does not know"
+        await again.hand(4, 5)
+        world.partition.unconfirmed.clear()
+        await world.in_sync(1)
+        assert world.tenant.count("bulk") == 1
+        world.put_user(1, "u", city="after it")
+        await again.hand(6, 6)
+        await world.until(lambda: world.tenant.count("bulk") == 2, "what comes afterwards goes at once", 60.0)
+        await again.end()
+
+    play(tmp_path, scenario, joined=False)
 
 
 @pytest.mark.parametrize("point", ["after-take-over", "between-changelogs", "before-scan"])
