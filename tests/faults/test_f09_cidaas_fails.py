@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.faults.conftest import ADDRESS
 from tests.integration.waiting import until
 
 if TYPE_CHECKING:
@@ -53,7 +54,11 @@ def test_5xx_at_10_1_and_50_percent(arena: Arena) -> None:
 
 
 def test_calls_at_10_percent_failures(arena: Arena) -> None:
-    """The same changes twice, without failures and with: how many calls more?"""
+    """The same changes twice, without failures and with: how many calls more?
+
+    Five users a call: of few large calls the number says little.
+    """
+    arena.sync.ensure(delivery__temporary_email=ADDRESS, delivery__window="5")
     made = []
     for share in (0.0, 0.10):
         arena.sync.cidaas.cure()
@@ -61,15 +66,15 @@ def test_calls_at_10_percent_failures(arena: Arena) -> None:
         with arena.load(rate=RATE) as load:
             if share:
                 arena.strike(lambda: [arena.sync.cidaas.fault("*", name, **keys) for name, keys in failing(0.10)])
-            load.more(600)
+            load.more(900)
         arena.sync.assert_equal(90)
         made.append(arena.calls().total() - before)
     ends = arena.calls()
     failed = sum(ends[status] for status in ("500", "502", "503"))
     assert failed > 0.05 * made[1], f"hardly a call failed: {dict(ends)}"
     arena.figure("calls at 10 % failures, ×", made[1] / made[0])
-    arena.judge()
     assert made[1] < 1.2 * made[0], made
+    arena.judge()
 
 
 def test_slow_answers_and_time_outs(arena: Arena) -> None:
