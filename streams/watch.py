@@ -64,7 +64,7 @@ class Watch:
             while True:
                 # A poll: none of what is looked at can call back.
                 await asyncio.sleep(_EVERY if self._inactive_since is None else _CLOSE)
-                await self._pipeline.follow_identity()
+                await self._pipeline.belonging.follow()
                 if not self._watches():
                     self.forget()
                     continue

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator
 
-    from streams.pipeline import Pipeline, Runner
+    from streams.pipeline import Pipeline
+    from streams.runner import Runner
 
 log = logging.getLogger(__name__)
 

@@ -23,11 +23,13 @@ from fakes import (
     users_change,
 )
 
+from streams.belonging import Belonging
 from streams.failpoints import FailpointError, arm
 from streams.identity import RefusedError
 from streams.ledger import Entry, Situation, State
 from streams.ledger import decode as decode_entry
-from streams.pipeline import Pipeline, Runner
+from streams.pipeline import Pipeline
+from streams.runner import Runner
 from streams.snapshots import Merger, Snapshot, decode
 from streams.state import TableKind, TruncatedError, records
 
@@ -191,8 +193,7 @@ def test_an_emptied_changelog_of_what_was_read_is_refused_before_anything_is_wri
     """O5: a deleted ledger would be made anew, and with it what people decided and what calls may be on their way."""
 
     async def scenario() -> None:
-        pipeline: Any = object.__new__(Pipeline)
-        pipeline.settings = SETTINGS
+        belonging: Any = Belonging(SimpleNamespace(settings=SETTINGS))  # type: ignore[arg-type]
         ends = {TopicPartition(topic, n): 9 for topic in (SNAPSHOTS, LEDGER) for n in range(12)}
         ends[TopicPartition(emptied, 3)] = 0
 
@@ -202,13 +203,13 @@ def test_an_emptied_changelog_of_what_was_read_is_refused_before_anything_is_wri
         async def committed(*_: Any) -> dict[TopicPartition, int]:
             return {TopicPartition(SETTINGS.topics.identity, n): read if n == 3 else 5 for n in range(12)}
 
-        pipeline._changelog_ends = changelog_ends
+        belonging._changelog_ends = changelog_ends
         with patch("streams.kafka.group_offsets", committed):
             if not read:  # a partition that nobody has read yet: the first start was cut short
-                await pipeline._assert_not_emptied()
+                await belonging._assert_not_emptied()
                 return
             with pytest.raises(RefusedError, match=f"read up to 7 in partition 3, but {emptied} is empty"):
-                await pipeline._assert_not_emptied()
+                await belonging._assert_not_emptied()
 
     run(scenario())
 

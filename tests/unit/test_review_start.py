@@ -16,6 +16,7 @@ from clock import run
 from fakes import SETTINGS
 
 from streams import service
+from streams.belonging import Belonging
 from streams.control import DELIVERY, IDENTITY, Control
 from streams.identity import Identity, RefusedError
 from streams.pipeline import Pipeline
@@ -91,25 +92,24 @@ def test_two_first_starts_at_once_are_no_foreign_state() -> None:
     """O5: the other worker's identity is in the topic, but has not been read here yet."""
 
     async def scenario() -> None:
-        pipeline: Any = object.__new__(Pipeline)
-        pipeline.settings, pipeline._source_away = SETTINGS, ""
-        pipeline.app = SimpleNamespace(folder=SimpleNamespace(identity=None))
+        control = SimpleNamespace(identity=None, wait_changed=lambda: asyncio.sleep(1))
+        app = SimpleNamespace(folder=SimpleNamespace(identity=None))
+        belonging: Any = Belonging(SimpleNamespace(settings=SETTINGS, app=app, control=control))  # type: ignore[arg-type]
         found: list[Any] = []
-        pipeline._same = found.append
-        pipeline.control = SimpleNamespace(identity=None, wait_changed=lambda: asyncio.sleep(1))
+        belonging._same = found.append
 
         async def content() -> bool:
             return True
 
-        pipeline._changelog_content = content
-        first = asyncio.create_task(pipeline._first_or_same())
+        belonging._changelog_content = content
+        first = asyncio.create_task(belonging._first_or_same())
         await asyncio.sleep(2)
-        pipeline.control.identity = {"key": IDENTITY}
+        control.identity = {"key": IDENTITY}
         await first
         assert found == [{"key": IDENTITY}]
-        pipeline.control.identity = None
+        control.identity = None
         with pytest.raises(RuntimeError, match="has no record of whose it is"):
-            await pipeline._first_or_same()
+            await belonging._first_or_same()
 
     run(scenario())
 
@@ -119,7 +119,7 @@ def test_an_identity_that_cannot_be_written_ends_the_worker() -> None:
 
     async def scenario() -> None:
         pipeline: Any = object.__new__(Pipeline)
-        pipeline.stopping, pipeline.identified, pipeline.runners = False, asyncio.Event(), {}
+        pipeline.stopping, pipeline.belonging, pipeline.runners = False, Belonging(pipeline), {}
         crashed: list[BaseException] = []
 
         async def crash(error: BaseException) -> None:
@@ -129,7 +129,7 @@ def test_an_identity_that_cannot_be_written_ends_the_worker() -> None:
             raise OSError("not allowed")
 
         pipeline.crash = crash
-        pipeline.identity = SimpleNamespace(body=dict)
+        pipeline.belonging.identity = SimpleNamespace(body=dict)
         pipeline.control = SimpleNamespace(identity=None, put=put)
         with patch("streams.pipeline.Runner"):
             await pipeline.assigned({0})
@@ -165,9 +165,9 @@ asyncio.run(pipeline.crash(RuntimeError("partition 3 was taken over by another w
 def moved(recorded: dict[str, Any], folder: dict[str, Any]) -> Any:
     """A worker that runs on `folder` and reads `recorded` in the control topic."""
     pipeline: Any = object.__new__(Pipeline)
-    pipeline.settings, pipeline.identified = SETTINGS, asyncio.Event()
-    pipeline.identified.set()
-    pipeline.identity = Identity(**folder)
+    pipeline.settings, pipeline.belonging = SETTINGS, Belonging(pipeline)
+    pipeline.belonging.identified.set()
+    pipeline.belonging.identity = Identity(**folder)
     kept = SimpleNamespace(
         identity=folder, path="data", remember=lambda identity: kept.__setattr__("identity", identity)
     )
@@ -191,10 +191,10 @@ def test_a_database_that_a_person_accepted_is_believed_by_workers_that_run() -> 
 
     async def scenario() -> None:
         pipeline = moved(ACCEPTED, dict(FORMER))
-        await pipeline.follow_identity()
-        assert pipeline.legacy.expected == pipeline.identity.source == "7002/shop"
+        await pipeline.belonging.follow()
+        assert pipeline.legacy.expected == pipeline.belonging.identity.source == "7002/shop"
         assert pipeline.app.folder.identity.source == "7002/shop" and pipeline.legacy.closed == [True]
-        await pipeline.follow_identity()
+        await pipeline.belonging.follow()
         assert pipeline.legacy.closed == [True], "once"
 
     run(scenario())
@@ -203,9 +203,9 @@ def test_a_database_that_a_person_accepted_is_believed_by_workers_that_run() -> 
 def test_a_data_folder_of_any_other_database_is_still_refused() -> None:
     """O5: it may be a copied folder."""
     pipeline = moved(ACCEPTED, {**FORMER, "source": "7003/else"})
-    pipeline.identity = Identity(**{**FORMER, "source": "7002/shop"})
+    pipeline.belonging.identity = Identity(**{**FORMER, "source": "7002/shop"})
     with pytest.raises(RefusedError, match="7003/else"):
-        pipeline._same(ACCEPTED)
-    pipeline.identity = Identity(**FORMER)
+        pipeline.belonging._same(ACCEPTED)
+    pipeline.belonging.identity = Identity(**FORMER)
     with pytest.raises(RefusedError, match="run `source repair`"):
-        pipeline._same(ACCEPTED)
+        pipeline.belonging._same(ACCEPTED)

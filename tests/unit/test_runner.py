@@ -13,7 +13,7 @@ from world import IDENTITY, World
 
 from streams.failpoints import FailpointError, arm
 from streams.ledger import Situation
-from streams.pipeline import Runner
+from streams.runner import Runner
 from streams.source.births import BIRTH_KEY, birth_value
 from streams.state import records
 from streams.transport import Batch
@@ -53,7 +53,7 @@ class Worker:
         identified.set()
         pipeline = SimpleNamespace(
             app=SimpleNamespace(consumer_generation_id=1, refuse=self._crash),
-            identified=identified,
+            belonging=SimpleNamespace(identified=identified),
             restores=asyncio.Semaphore(1),
             name="worker",
             open=self._open,

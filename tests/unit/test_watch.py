@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -223,7 +224,7 @@ def test_a_look_from_before_the_end_of_a_repair_is_not_compared_with_what_it_lef
         async def follow() -> None:
             return None
 
-        world.pipeline.follow_identity = follow
+        world.pipeline.belonging = SimpleNamespace(follow=follow)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("streams.watch.Eye", Eye)
             task = asyncio.create_task(world.watch.run())
@@ -478,7 +479,7 @@ def test_only_the_owner_of_partition_0_watches(alone: bool) -> None:
         async def follow() -> None:
             return None
 
-        world.pipeline.follow_identity = follow
+        world.pipeline.belonging = SimpleNamespace(follow=follow)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("streams.watch.Eye", Eye)
             task = asyncio.create_task(world.watch.run())

@@ -1,0 +1,137 @@
+"""Takes one partition over and joins its records, batch by batch (D2, O1, O2, O3)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from streams import failpoints
+from streams.rows import SetAside, write_control
+from streams.state import AGAIN, Partition, TruncatedError, records
+
+if TYPE_CHECKING:
+    from faust.types import EventT
+
+    from streams.pipeline import Pipeline
+
+log = logging.getLogger(__name__)
+
+#: Seconds that a revoke waits for the batch being joined (O1).
+JOIN_DEADLINE = 6.0
+#: Batches that wait for a partition to be taken over; Faust holds the rest back.
+_QUEUE = 4
+
+
+class Runner:
+    """Takes one partition over and joins its batches one after the other."""
+
+    def __init__(self, pipeline: Pipeline, number: int) -> None:
+        self.number = number
+        #: batches of an earlier generation are read again from the committed offset; processed late, they would make
+        #: the ones before them look already read (M1).
+        self.generation = pipeline.app.consumer_generation_id
+        #: where the source was committed when this ownership began, and the offset that has to come next.
+        self._first, self._next = -1, -1
+        #: the offset behind the last record that was acknowledged in this ownership.
+        self.acknowledged = 0
+        self.queue: asyncio.Queue[EventT] = asyncio.Queue(_QUEUE)
+        self.partition: Partition | None = None
+        self._pipeline = pipeline
+        self._busy = asyncio.Lock()
+        self.task = asyncio.create_task(self._run(), name=f"partition-{number}")
+
+    async def _run(self) -> None:
+        try:
+            await self._own()
+            partition = self.partition
+            if partition is None:
+                return
+            while not partition.closing:
+                event = await self.queue.get()
+                async with self._busy:
+                    if partition.closing:
+                        return  # not acknowledged: its next owner reads it again
+                    await self._check(event.value)
+                    await self._pipeline.join.process(partition, event.value)
+                    self._pipeline.delivery.replayed(partition)
+                    # At once, and not when the first delete is looked at: all figures of a mass delete must be known
+                    # by the time one of its deletes may leave, 2 s after its record.
+                    await self._pipeline.delivery.brake.publish(partition)
+                    if failpoints.armed:
+                        await failpoints.reach("before-acknowledgement")
+                    event.ack()
+                    self.acknowledged = self._next
+        except asyncio.CancelledError:
+            raise
+        except TruncatedError as error:
+            self._pipeline.app.refuse(error)  # O5; every new start would only say so again
+        except Exception as error:
+            await self._pipeline.crash(error)
+
+    async def _check(self, batch: Any) -> None:
+        """Within a generation no record may be left out, from the committed offset on: a hole would be a lost change.
+
+        Reading again what was read is harmless (M1): a commit of the generation before may arrive after Faust has
+        looked where to begin. But a topic that ends before the committed offset has lost records, and new ones have
+        the offsets of those that are counted as read.
+        """
+        if self._next < 0:
+            self._first = self._next = await self._pipeline.committed(self.number)
+            assert self.partition is not None
+            # The first record of each partition of the source is an epoch, and what it made is kept for ever.
+            if self._first > 0 and self.partition.snapshots.store.get(records.EPOCHS) is None:
+                raise TruncatedError(
+                    f"the source has been read up to {self._first} in partition {self.number}, but "
+                    f"{self.partition.snapshots.topic} does not hold what came of it. {AGAIN}"
+                )
+        ends = self._pipeline.highwater(self.number) if batch[0].offset < self._first else self._first
+        if batch[0].offset > self._next or ends < self._first:
+            raise RuntimeError(
+                f"partition {self.number} of the source goes on at {batch[0].offset} instead of {self._next}; "
+                "a new start reads it again from the committed offset"
+            )
+        self._next = batch[-1].offset + 1
+
+    async def _own(self) -> None:
+        pipeline, number = self._pipeline, self.number
+        await pipeline.belonging.identified.wait()
+        partition = self.partition = pipeline.open(number)
+        async with pipeline.restores:
+            facts = await partition.take_over(pipeline.name)
+        if failpoints.armed:
+            await failpoints.reach("before-scan")
+        # What was committed is joined. Unknown, a quiet partition would look behind for ever and hold its deletes.
+        partition.joined_offset = await pipeline.committed(number) - 1
+        if partition.snapshots.store.get(records.EPOCHS) is None:  # nothing was ever joined: it is the first record
+            await partition.replay((await pipeline.ends([number]))[number])
+        async for found in partition.scan():
+            pipeline.delivery.found(partition, found)
+        for key in partition.orphans:  # O4
+            await pipeline.send(key, write_control(SetAside("its snapshot is missing, but the ledger knows it")))
+        partition.owned.set()
+        pipeline.delivery.poke()
+        log.info(
+            "partition owned partition=%d owner=%d users=%d pending=%d settled=%s",
+            number,
+            partition.ledger.owner,
+            partition.known,
+            len(partition.situations),
+            facts.settled,
+        )
+
+    async def give_up(self) -> None:
+        """Stop joining; waits a bounded time for the batch that is being joined (O1)."""
+        if self.partition is not None:
+            self.partition.closing = True
+        try:
+            async with asyncio.timeout(JOIN_DEADLINE):
+                await self._busy.acquire()
+        except TimeoutError:
+            await self._pipeline.crash(
+                RuntimeError(f"partition {self.number}: a changelog send did not end at a revoke (O1); start again")
+            )
+        self.task.cancel()
+        await asyncio.wait([self.task])
+        while not self.queue.empty():  # lets an agent go on that waits to put one more
+            self.queue.get_nowait()
