@@ -5,21 +5,26 @@ Nobody is ever sent without the password that he has on both sides of the transa
 
 from __future__ import annotations
 
+import asyncio
 import signal
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from demo.stack.kafka import run_async
 from tests.faults.kit.load import OWN
 from tests.integration.legacy import add_many, add_password, email_of, insert
 from tests.integration.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     import psycopg
 
     from tests.faults.kit.arena import Arena
+    from tests.integration.workers import Worker
 
 pytestmark = pytest.mark.fault("F19")
 
@@ -79,12 +84,10 @@ def torn(arena: Arena, hit: Callable[[int], Callable[[], None]], back: Callable[
             sync.legacy.sign_up(*old, word="vorher")
             for user in old:
                 sync.cidaas.await_user(user)
-            transaction(arena, fresh, old)
-            until(lambda fresh=fresh: begun(arena, fresh[-1]), "the first rows of the transaction are joined", 60)
-            arena.strike(hit(number))
+            run_async(struck(arena, fresh, old, hit(number)))
             until(lambda: not sync.alive() or sync.worker.status()["lag"] == 0, "what arrived is joined")
             for worker in sync.alive():
-                without = [user for user in fresh if not worker.user(user)["snapshot"]["credentials"]]
+                without = [user for user in fresh if not any(row["there"] for row in credentials(worker, user))]
                 assert without == list(fresh), "the transaction was not torn: all of it had arrived"
             back(number)
             arena.recovered()
@@ -123,7 +126,36 @@ def log_ins(connection: psycopg.Connection) -> None:
         connection.execute("UPDATE users SET last_login_at = clock_timestamp() WHERE id = ANY(%s)", (list(BETWEEN),))
 
 
-def begun(arena: Arena, user: int) -> bool:
-    """Whether the row of this sign-up is joined."""
-    snapshot = arena.sync.worker.user(user).get("snapshot")
-    return snapshot is not None and snapshot["row"] == "there"
+def credentials(worker: Worker, user: int) -> list[dict[str, Any]]:
+    """What the worker has of a user's credentials, those of a former life included, which are not there any more."""
+    rows: list[dict[str, Any]] = worker.user(user)["snapshot"]["credentials"]
+    return rows
+
+
+async def struck(arena: Arena, fresh: range, old: range, hit: Callable[[], None]) -> None:
+    """Commit the transaction, and hit as soon as its first rows are in Kafka.
+
+    Seen at the broker, and nobody is asked whether there is work: a busy worker answers when all of it has arrived.
+    """
+    wanted = {str(user).encode() for user in fresh}
+    async with asyncio.timeout(120), reading(arena) as consumer:
+        await asyncio.to_thread(transaction, arena, fresh, old)
+        while wanted:
+            for records in (await consumer.getmany(timeout_ms=20)).values():
+                wanted -= {record.key for record in records}
+        arena.strike(hit, pending=len(BETWEEN) * ROUNDS)
+
+
+@asynccontextmanager
+async def reading(arena: Arena) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer of the source from its present end on."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=arena.sync.env["KAFKA_BOOTSTRAP_SERVERS"], fetch_max_wait_ms=20)
+    await consumer.start()
+    try:
+        tps = [TopicPartition("legacy.identity", number) for number in range(12)]
+        consumer.assign(tps)
+        for tp, offset in (await consumer.end_offsets(tps)).items():
+            consumer.seek(tp, offset)
+        yield consumer
+    finally:
+        await consumer.stop()
