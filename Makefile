@@ -43,7 +43,7 @@ test: .venv/.ready
 	@$(PY) -m pytest tests/unit tests/integration
 	@$(PY) -m pytest tests/faults --smoke
 
-# ONLY=F10 (or "F10 F11") runs some, REPEAT=3 each three times. Writes the table of docs/reliability.md.
+# ONLY=F10 (or "F10 F11") runs some and replaces their rows, REPEAT=3 each three times. Writes the table of docs/reliability.md.
 REPEAT ?= 1
 faults: .venv/.ready
 	@$(PY) -m tests.faults $(addprefix --only ,$(ONLY)) --repeat $(REPEAT)

@@ -4,8 +4,8 @@
     python -m tests.faults --only F10 --only F3
     python -m tests.faults --repeat 3           three times, unattended
 
-Exit codes: 0 nothing was lost, 1 a test failed, 2 unusable input. The table is written in each case, except with
---only: then the results are printed, because the table is of a whole run.
+Exit codes: 0 nothing was lost, 1 a test failed, 2 unusable input. The table has the newest run of each fault: --only
+replaces the rows of these, if there was a whole run before; else they are only printed.
 """
 
 from __future__ import annotations
@@ -31,31 +31,36 @@ def main() -> int:
         if name not in results.FAULTS:
             parser.error(f"there is no fault {name}: {', '.join(results.FAULTS)}")
     results.FILE.parent.mkdir(exist_ok=True)
-    results.FILE.unlink(missing_ok=True)
-    env = os.environ | {results.VARIABLE: str(results.FILE)}
+    fresh = results.FILE.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    env = os.environ | {results.VARIABLE: str(fresh)}
     began, code = time.monotonic(), 0
     for _ in range(options.repeat):
         command = [sys.executable, "-m", "pytest", "tests/faults", *(f"--only={name}" for name in only)]
         code = max(code, subprocess.call(command, cwd=results.ROOT, stdin=subprocess.DEVNULL, env=env))
-    seconds = time.monotonic() - began
-    found = results.load()
+    minutes = (time.monotonic() - began) / 60
+    new = results.load(fresh)
+    found = results.merged(results.load(), new) if only else new
     if only:
-        print(results.table([result for result in found if result.fault in only]))
-    else:
-        results.write_page(found, about(found, seconds))
-        print(f"docs/reliability.md has the table of {len(found)} runs")
+        print(results.table([result for result in new if result.fault in only]))
+    if {result.fault for result in found} == results.FAULTS.keys():
+        results.save(found)
+        results.write_page(found, about(found))
+        print(f"docs/reliability.md has the table of {len(found)} runs; these {len(new)} took {minutes:.0f} minutes")
     return min(code, 1)
 
 
-def about(found: list[results.Result], seconds: float) -> str:
+def about(found: list[results.Result]) -> str:
     """The line above the table."""
-    day = time.strftime("%Y-%m-%d", time.gmtime())
+    days = sorted({result.day for result in found})
     changes = sum(result.changes for result in found)
     strikes = sum(result.strikes for result in found)
     failed = sum(not result.passed for result in found)
+    minutes = sum(result.seconds for result in found) / 60
+    day = " to ".join(dict.fromkeys((days[0], days[-1])))
     return (
-        f"{day}: {len(found)} runs with {strikes} strikes under {changes:,} changes in {seconds / 60:.0f} minutes on "
-        f"two shared cores; {failed} failed."
+        f"{day}: {len(found)} runs with {strikes} strikes under {changes:,} changes in {minutes:.0f} minutes on two "
+        f"shared cores; {failed} failed."
     )
 
 

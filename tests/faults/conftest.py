@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
                 state = "runs" if worker.alive else f"ended with {worker.code}"
                 report.sections.append((f"worker {pipeline.app_id}/{worker.name} ({state})", worker.last_lines()))
     return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Say at once why a test failed: the whole suite goes on for an hour before pytest does."""
+    if report.failed and (crash := getattr(report.longrepr, "reprcrash", None)) is not None:
+        print(f"\n{time.strftime('%H:%M:%S')} {report.nodeid} ({report.when}): {crash.message}", flush=True)
 
 
 @pytest.fixture(scope="session")
@@ -193,7 +200,8 @@ def _arena(pipeline: Pipeline, request: pytest.FixtureRequest) -> Iterator[Arena
     assert mark is not None, "a fault test says which fault it is: pytestmark = pytest.mark.fault('F1')"
     seed = int(os.environ.get("FAULT_SEED") or secrets.randbelow(10**6))
     variant = request.node.name.removeprefix("test_").replace("_", " ")
-    result = Result(mark.args[0], variant, seed)
+    result, began = Result(mark.args[0], variant, seed), time.monotonic()
     print(f"{mark.args[0]} {variant}: FAULT_SEED={seed}")
     yield Arena(pipeline, result, 1 if request.config.getoption("--smoke") else 3)
+    result.seconds = round(time.monotonic() - began, 1)
     result.keep()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.faults.kit import judge, results
 from tests.faults.kit.results import Result
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def state(version: int, at: int, word: str = "UPDATED", *, entity: str | None = None) -> dict[str, Any]:
@@ -48,6 +51,14 @@ def test_secrets_are_found_and_not_repeated() -> None:
 def test_of_a_figure_the_worst_is_shown() -> None:
     runs = [Result("F7", "away", seed, figures={"calls": seed, "at least": seed}) for seed in (1, 3, 2)]
     assert results._figures(runs) == ["calls 3", "at least 1"]
+
+
+def test_a_fault_that_is_run_again_replaces_its_rows_only(tmp_path: Path) -> None:
+    old = [Result("F1", "in bursts", 1), Result("F1", "now and then", 1), Result("F2", "two workers", 1)]
+    both = results.merged(old, [Result("F1", "now and then", 2, passed=True)])
+    assert [(result.fault, result.seed) for result in both] == [("F2", 1), ("F1", 2)]
+    results.save(both, tmp_path / "kept")
+    assert results.load(tmp_path / "kept") == both
 
 
 def test_the_table_shows_failures_and_what_was_not_run() -> None:

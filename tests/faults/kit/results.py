@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -64,6 +65,8 @@ class Result:
     recoveries: list[float] = field(default_factory=list)  # seconds
     figures: dict[str, Any] = field(default_factory=dict)  # what this fault publishes besides
     passed: bool = False
+    day: str = field(default_factory=lambda: time.strftime("%Y-%m-%d", time.gmtime()))
+    seconds: float = 0.0
 
     def keep(self) -> None:
         """Append the result to the file that FAULT_RESULTS names, if any."""
@@ -87,6 +90,17 @@ def table(results: list[Result]) -> str:
         "recovery p50 / max | figures |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     )
     return "\n".join([head, *(_row(name, [r for r in results if r.fault == name]) for name in FAULTS)])
+
+
+def merged(old: list[Result], new: list[Result]) -> list[Result]:
+    """Of each fault the results of its newest run: one that was run again by itself replaces what it said before."""
+    again = {result.fault for result in new}
+    return [result for result in old if result.fault not in again] + new
+
+
+def save(results: list[Result], path: Path = FILE) -> None:
+    """Keep the results, for a fault that is run again by itself."""
+    path.write_bytes(b"".join(orjson.dumps(asdict(result)) + b"\n" for result in results))
 
 
 def _row(fault: str, results: list[Result]) -> str:
