@@ -272,6 +272,10 @@ class Pipeline:
         finally:
             await consumer.stop()
 
+    async def read_from(self, number: int, offset: int) -> None:
+        """Go on with a partition of the source at this offset."""
+        await self.app.consumer.seek_wait({TP(self.settings.topics.identity, number): offset})
+
     def noted_commit(self, number: int) -> int | None:
         """The offset of a partition of the source that was committed last, as this worker knows; None before one is."""
         noted: int | None = self.app.consumer.noted_commit(TP(self.settings.topics.identity, number))

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 JOIN_DEADLINE = 6.0
 #: Batches that wait for a partition to be taken over; Faust holds the rest back.
 _QUEUE = 4
+#: Batches behind a hole that are let go in a row before the worker gives up; one new reading should be enough.
+_HOLES = 100
 
 
 class Runner:
@@ -33,6 +35,8 @@ class Runner:
         self.generation = pipeline.app.consumer_generation_id
         #: where the source was committed when this ownership began, and the offset that has to come next.
         self._first, self._next = -1, -1
+        #: batches in a row that stood behind a hole.
+        self._holes = 0
         #: the offset behind the last record that was acknowledged in this ownership.
         self.acknowledged = 0
         self.queue: asyncio.Queue[EventT] = asyncio.Queue(_QUEUE)
@@ -52,7 +56,8 @@ class Runner:
                 async with self._busy:
                     if partition.closing:
                         return  # not acknowledged: its next owner reads it again
-                    await self._check(event.value)
+                    if not await self._check(event.value):
+                        continue  # not acknowledged either
                     await self._pipeline.join.process(partition, event.value)
                     self._pipeline.delivery.replayed(partition)
                     # At once, and not when the first delete is looked at: all figures of a mass delete must be known
@@ -69,8 +74,10 @@ class Runner:
         except Exception as error:
             await self._pipeline.crash(error)
 
-    async def _check(self, batch: Any) -> None:
+    async def _check(self, batch: Any) -> bool:
         """Within a generation no record may be left out, from the committed offset on: a hole would be a lost change.
+
+        False when there is one: what it lacks is asked for, and the batch comes again behind that.
 
         Reading again what was read is harmless (M1): a commit of the generation before may arrive after Faust has
         looked where to begin. But a topic that ends before the committed offset has lost records, and new ones have
@@ -86,12 +93,23 @@ class Runner:
                     f"{self.partition.snapshots.topic} does not hold what came of it. {AGAIN}"
                 )
         ends = self._pipeline.highwater(self.number) if batch[0].offset < self._first else self._first
-        if batch[0].offset > self._next or ends < self._first:
+        hole = batch[0].offset > self._next
+        self._holes = self._holes + 1 if hole else 0
+        if ends < self._first or self._holes > _HOLES:
             raise RuntimeError(
                 f"partition {self.number} of the source goes on at {batch[0].offset} instead of {self._next}; "
                 "a new start reads it again from the committed offset"
             )
-        self._next = batch[-1].offset + 1
+        if hole:  # Faust leaves out what arrives at the very moment of a rebalance
+            log.warning("read again partition=%d offset=%d found=%d", self.number, self._next, batch[0].offset)
+            try:
+                await self._pipeline.read_from(self.number, self._next)
+            except Exception:
+                if self.partition is None or not self.partition.closing:
+                    raise
+            return False
+        self._next = max(self._next, batch[-1].offset + 1)
+        return True
 
     async def _own(self) -> None:
         pipeline, number = self._pipeline, self.number

@@ -1,15 +1,20 @@
-"""Faust's aiokafka transport with two changes: batches, and commits that never pass what is not acknowledged.
+"""Faust's aiokafka transport with three changes: batches, commits that never pass what is not acknowledged, and
+nothing is dropped because something behind it was read before.
 
 *Batches.* Faust wakes four asyncio tasks for every message; a batch pays for that once. For the chosen topic one
 message carries the records of one partition as they were fetched; its offset is that of its last record.
 
 *Commits.* Faust's own commit skips over a single unacknowledged message (issue 606). Our messages are acknowledged in
 offset order per partition, always, so the highest acknowledged one is the position to commit (D2).
+
+*Reading again.* Faust drops what it takes for read already, by the highest offset that it has seen. After a seek back
+that may be a record that was never handed on. Ours are compared with what is joined (`Runner`, M1).
 """
 
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiokafka import TopicPartition
@@ -29,10 +34,25 @@ class Batch(list[Any]):
     __slots__ = ()
 
 
+class _ReadOffsets(defaultdict["TP", "int | None"]):
+    """What Faust knows to be read: of the topic `unknown` nothing, so that nothing of it is dropped."""
+
+    def __init__(self, unknown: str) -> None:
+        super().__init__(lambda: None)
+        self._unknown = unknown
+
+    def __getitem__(self, tp: TP) -> int | None:
+        return None if tp.topic == self._unknown else super().__getitem__(tp)
+
+
 class BatchConsumer(driver.Consumer):
     """Hands on the records of `batch_topic` in batches."""
 
     batch_topic: ClassVar[str] = ""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._read_offset = _ReadOffsets(self.batch_topic)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[Any]]:
         fetched = await super()._getmany(active_partitions, timeout)
