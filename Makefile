@@ -24,6 +24,13 @@ export RUN_DIR
 
 .venv: .venv/.ready
 
+# The peers of the measurements have an environment of their own (bench/peers/README.md).
+.venv-bench/.ready: requirements/bench.txt .venv/.ready
+	@echo "making .venv-bench (once) ..." >&2
+	@$(PY) -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	@touch $@
+
 up: .venv/.ready
 	@$(PY) -m demo.stack up
 
@@ -64,3 +71,4 @@ lock: .venv/.ready
 	@test -x .venv/lock/bin/pip-compile || { $(PY) -m venv .venv/lock && .venv/lock/bin/pip install --quiet pip-tools; }
 	@cd requirements && ../$(firstword $(COMPILE)) $(wordlist 2,99,$(COMPILE)) --output-file=runtime.txt runtime.in
 	@cd requirements && ../$(firstword $(COMPILE)) $(wordlist 2,99,$(COMPILE)) --output-file=dev.txt dev.in
+	@cd requirements && ../$(firstword $(COMPILE)) $(wordlist 2,99,$(COMPILE)) --output-file=bench.txt bench.in
