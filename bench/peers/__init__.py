@@ -63,7 +63,7 @@ def _no_topics(_group: str) -> list[str]:
 
 
 def _faust_topics(group: str) -> list[str]:
-    names = ("snapshots-changelog", "confirmed-changelog", "users", "__assignor-__leader")
+    names = ("snapshots-changelog", "users", "__assignor-__leader")
     return [f"{group}-{name}" for name in names]
 
 

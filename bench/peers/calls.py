@@ -5,6 +5,7 @@ aiohttp is what one takes beside asyncio for speed; Faust brings it anyway.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -41,10 +42,16 @@ class Calls:
     def __init__(self, target: str, concurrency: int) -> None:
         self._target, self._concurrency = target, concurrency
         self._session: aiohttp.ClientSession
-        self._headers: dict[str, str]
+        self._headers: dict[str, str] = {}
+        self._opening = asyncio.Lock()
 
     async def open(self) -> None:
-        """Connect and get the token."""
+        """Connect and get the token, once."""
+        async with self._opening:
+            if not self._headers:
+                await self._open()
+
+    async def _open(self) -> None:
         connector = aiohttp.TCPConnector(limit=self._concurrency)
         self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=TIMEOUT))
         async with self._session.post(self._target + TOKEN, data=credentials()) as answer:

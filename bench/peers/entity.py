@@ -1,8 +1,8 @@
 """Rows become a snapshot, a snapshot becomes the item of a bulk call: the plain code that all Python peers share.
 
-It agrees with `streams.rows`, `streams.snapshots` and `streams.mapping` for the records of the measurements, and leaves out
-what these do beyond that (README.md, "What the records must be"), in the peers' favour: no order of rows by LSN, no placeholders
-of large values, no credentials that move. Nothing is imported from `streams`.
+It agrees with `streams.rows`, `streams.snapshots` and `streams.mapping` for the records of the measurements, and leaves
+out what these do beyond that (README.md, "What the records must be"), in the peers' favour: no order of rows by LSN, no
+placeholders of large values, no credentials that move. Nothing is imported from `streams`.
 
 A snapshot is {"user": row or None, "credentials": {key: row}}.
 """
