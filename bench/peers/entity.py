@@ -42,11 +42,8 @@ def merge(snapshot: Snapshot | None, record: Row) -> Snapshot | None:
         return {**merged, "user": row}
     credentials, key = merged["credentials"], str(record["id"])
     if gone:
-        return (
-            {**merged, "credentials": {k: v for k, v in credentials.items() if k != key}}
-            if key in credentials
-            else None
-        )
+        left = {other: values for other, values in credentials.items() if other != key}
+        return {**merged, "credentials": left} if len(left) < len(credentials) else None
     return None if credentials.get(key) == row else {**merged, "credentials": {**credentials, key: row}}
 
 

@@ -1,9 +1,9 @@
 """Plain aiokafka + rocksdict: no framework (`python -m bench.peers.plain`).
 
-Choices, all as the libraries' documentation has them: rows in batches of at most 2,000 from `getmany`; for each batch one
-multi-get, one decode and encode per user and one write batch, which holds the offsets too; uvloop. It assigns itself all
-partitions, so it has no rebalancing, and no changelog: who loses the folder reads the topic again and sends everything
-again. Both are in its favour. RocksDB has its own settings, without compression to spare CPU.
+Choices, all as the libraries' documentation has them: rows in batches of at most 2,000 from `getmany`; for each batch
+one multi-get, one decode and encode per user and one write batch, which holds the offsets too; uvloop. It assigns
+itself all partitions, so it has no rebalancing, and no changelog: who loses the folder reads the topic again and sends
+everything again. Both are in its favour. RocksDB has its own settings, without compression to spare CPU.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Choices, all as Faust's documentation has them: JSON serializers and `async for`
 table in RocksDB with its changelog; a topic between the agents, because inside `take` a RocksDB table can neither be
 read nor written, so the snapshot travels; `concurrency` for the calls in flight; uvloop. What was confirmed is
 remembered by the offset of that topic. It is made before the worker starts: Faust leaves out a topic that the broker
-does not show yet, for minutes. The commit interval is 1 s instead of 2.8, as every peer's. All else has Faust's defaults.
+does not show yet, for minutes. The commit interval is 1 s instead of 2.8, as every peer's. All else is Faust's default.
 
 Two changes of the same user may be under way at a time and overtake each other: the textbook has no cure for that.
 """
