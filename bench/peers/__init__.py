@@ -24,8 +24,9 @@ class PeerError(Exception):
 class Peer:
     """One peer: what it is called, what it can do, how it is built and started.
 
-    `command` returns the words before the options; it is started in ROOT. `topics` are those that it makes for a group,
-    to be removed after a run. `reads` tells the options: of the topic, or of the database (`--database`).
+    `command` returns the words before the options; it is started in ROOT. `topics` are those that it makes for a group
+    and the topic that it reads, to be removed after a run (those of one mode may be missing in the other). `reads`
+    tells the options: of the topic, or of the database (`--database`).
     """
 
     name: str
@@ -33,7 +34,7 @@ class Peer:
     modes: frozenset[str]
     build: Callable[[], None]
     command: Callable[[], list[str]]
-    topics: Callable[[str], list[str]]
+    topics: Callable[[str, str], list[str]]
     reads: str = "topic"
 
 
@@ -58,17 +59,20 @@ def _kafka_streams() -> list[str]:
     return command()
 
 
-def _no_topics(_group: str) -> list[str]:
+def _no_topics(_group: str, _topic: str) -> list[str]:
     return []
 
 
-def _faust_topics(group: str) -> list[str]:
-    names = ("snapshots-changelog", "users", "__assignor-__leader")
-    return [f"{group}-{name}" for name in names]
+def _faust_topics(group: str, _topic: str) -> list[str]:
+    return [f"{group}-{name}" for name in ("snapshots-changelog", "users", "__assignor-__leader")]
 
 
-def _streams_topics(group: str) -> list[str]:
+def _streams_topics(group: str, _topic: str) -> list[str]:
     return [f"{group}-{store}-changelog" for store in ("snapshots", "confirmed")]
+
+
+def _quix_topics(group: str, topic: str) -> list[str]:
+    return [f"changelog__{group}--{topic}--default"]
 
 
 BOTH = frozenset(("join", "deliver"))
@@ -79,7 +83,7 @@ PEERS = {
         Peer("plain", "plain aiokafka + rocksdict", BOTH, _python_ready, _module("plain"), _no_topics),
         Peer("textbook", "textbook Faust", BOTH, _python_ready, _module("textbook"), _faust_topics),
         Peer("kafka_streams", "Kafka Streams", BOTH, _build_kafka_streams, _kafka_streams, _streams_topics),
-        Peer("quix", "Quix Streams", BOTH, _python_ready, _module("quix"), _streams_topics),
+        Peer("quix", "Quix Streams", BOTH, _python_ready, _module("quix"), _quix_topics),
         Peer(
             "script",
             "one-time script",

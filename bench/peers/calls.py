@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 TOKEN, BULK = "/token-srv/token", "/users-srv/user/bulk"
 STORED = ("CREATED", "UPDATED")
-TIMEOUT = 10.0
+TIMEOUT = 10.0  # seconds of a call
+PAUSE = 0.5  # seconds before users are sent again who were not stored
 
 
 def credentials() -> dict[str, str]:

@@ -19,7 +19,7 @@ import uvloop
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from rocksdict import DBCompressionType, Options, Rdict, WriteBatch
 
-from bench.peers.calls import Calls
+from bench.peers.calls import PAUSE, Calls
 from bench.peers.entity import digest, entity_of, merge
 from bench.peers.options import PARTITIONS, options, write_joined
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from aiokafka import ConsumerRecord
 
 BATCH = 2_000
-PAUSE = 0.5  # seconds before a window is sent again of which something was not stored
 
 _NUMBER = Struct(">Q")
 #: What a key begins with: a snapshot (its value: version, JSON), a confirmed version, the next offset of a partition.
@@ -52,7 +51,7 @@ class Store:
 
     def read(self, users: Iterable[bytes]) -> list[bytes | None]:
         """Return the snapshots as they are stored."""
-        return self._db.get([_SNAPSHOT + user for user in users])
+        return list(self._db.get([_SNAPSHOT + user for user in users]))
 
     def write(self, values: Mapping[bytes, bytes], offsets: Mapping[TopicPartition, int]) -> None:
         """Write snapshots and the offsets behind them in one step."""
@@ -148,7 +147,7 @@ class Plain:
 
     def _join(self, records: list[ConsumerRecord], offsets: dict[TopicPartition, int]) -> None:
         users = list({record.key for record in records})
-        snapshots = {
+        snapshots: dict[bytes, Any] = {
             user: orjson.loads(value[_NUMBER.size :]) if value is not None else None
             for user, value in zip(users, self._store.read(users), strict=True)
         }
@@ -160,7 +159,8 @@ class Plain:
                 versions[record.key] = record.offset
         values = {user: _NUMBER.pack(at) + orjson.dumps(snapshots[user]) for user, at in versions.items()}
         self._store.write(values, offsets)
-        self._queue(user for user in versions if snapshots[user]["user"] is not None)
+        if self._chosen.mode == "deliver":
+            self._queue(user for user in versions if snapshots[user]["user"] is not None)
 
     def _queue(self, users: Iterable[bytes]) -> None:
         self._pending.update(dict.fromkeys(users))

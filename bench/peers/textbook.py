@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import faust
 
-from bench.peers.calls import Calls
+from bench.peers.calls import PAUSE, Calls
 from bench.peers.entity import digest, entity_of, merge
 from bench.peers.options import PARTITIONS, options, write_joined
 from bench.peers.topics import make_topic
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 WITHIN = 0.1  # seconds
 STOP_WITHIN = 8.0  # seconds
-PAUSE = 0.5  # seconds before users are sent again who were not stored
 
 
 class Worker(faust.Worker):

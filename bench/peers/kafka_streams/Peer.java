@@ -1,10 +1,10 @@
 // Kafka Streams as a peer of the measurements (bench/peers/README.md has the options).
 //
-// Choices, all as Kafka's documentation has them: the Processor API with two persistent stores, cached and with their changelogs
-// (`snapshots`, and `confirmed` for what the target has stored); java.net.http.HttpClient, asynchronous; a window that finds all
-// calls in flight waits for one to end, which holds the join back too; a punctuation sends what is left. The commit interval is
-// 1 s instead of 30, as every peer's; one stream thread, the default. At the start users whose version is not the confirmed one are
-// found by a scan.
+// Choices, all as Kafka's documentation has them: the Processor API with two persistent stores, cached and with their
+// changelogs (`snapshots`, and `confirmed` for what the target has stored); java.net.http.HttpClient, asynchronous; a
+// window that finds all calls in flight waits for one to end, which holds the join back too; a punctuation sends what is
+// left. The commit interval is 1 s instead of 30, as every peer's; one stream thread, the default. At the start users
+// whose version is not the confirmed one are found by a scan.
 //
 // A value in `snapshots` is the version (the offset of the last record that changed the user, 8 bytes) and the snapshot as JSON.
 
@@ -65,7 +65,9 @@ import org.apache.kafka.streams.state.Stores;
 import sun.misc.Signal;
 
 public final class Peer {
-    static final ObjectMapper JSON = JsonMapper.builder().enable(JsonNodeFeature.WRITE_PROPERTIES_SORTED).build();
+    static final ObjectMapper JSON = new ObjectMapper();
+    /** For the digest alone. */
+    static final ObjectMapper SORTED = JsonMapper.builder().enable(JsonNodeFeature.WRITE_PROPERTIES_SORTED).build();
     static final Duration STOP_WITHIN = Duration.ofSeconds(8);
     /** Kafka Streams' default; what is not a full window leaves with this. */
     static final Duration PUNCTUATION = Duration.ofMillis(100);
@@ -156,7 +158,7 @@ public final class Peer {
                     var entry = values.next();
                     ObjectNode snapshot = Snapshot.of(entry.value);
                     if (!snapshot.get("user").isNull()) {
-                        lines.put(entry.key, JSON.writeValueAsBytes(snapshot));
+                        lines.put(entry.key, SORTED.writeValueAsBytes(snapshot));
                     }
                 }
             }

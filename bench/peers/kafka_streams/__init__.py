@@ -61,8 +61,8 @@ def _build(target: Path) -> None:
         if done.returncode:
             errors = [line for line in done.stdout.splitlines() if line.startswith("[ERROR]")][:5]
             raise PeerError(
-                "Maven could not build the Kafka Streams peer; check the network or the mirror in Maven's settings.xml, "
-                "then try again:\n" + "\n".join(errors or done.stdout.splitlines()[-5:])
+                "Maven could not build the Kafka Streams peer; check the network or the mirror in Maven's "
+                "settings.xml, then try again:\n" + "\n".join(errors or done.stdout.splitlines()[-5:])
             )
         part.chmod(0o755)
         part.rename(target)
