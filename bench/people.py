@@ -1,7 +1,7 @@
 """Users of the measurements, the same for the same number: their rows, as PostgreSQL holds them and as Connect writes them.
 
-Plain ones: a row in each of the two tables, a bcrypt hash, everybody is live at cidaas. They are what all contenders can do;
-what is odd about real users is the matter of the tests, not of the clock.
+Plain ones: a row in each of the two tables, a bcrypt hash, everybody is live at cidaas. They are what all contenders
+can do; what is odd about real users is the matter of the tests, not of the clock.
 """
 
 from __future__ import annotations

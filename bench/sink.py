@@ -11,6 +11,7 @@ import orjson
 
 from bench.errors import BenchError
 from bench.processes import Child
+from demo.stack.ports import is_free
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,9 @@ class Sink:
     def __init__(self, folder: Path) -> None:
         log = folder / "target.log"
         log.unlink(missing_ok=True)
-        self.process = Child([sys.executable, "-m", "bench.target"], log)
+        # Below the ports of outgoing connections: nobody takes it while the target is away.
+        port = next(port for port in range(18_100, 20_000) if is_free(port))
+        self.process = Child([sys.executable, "-m", "bench.target", "--port", str(port)], log)
         ports = self._ports(log)
         self.url = f"http://127.0.0.1:{ports['port']}"
         self._control = httpx.Client(base_url=f"http://127.0.0.1:{ports['control']}", trust_env=False, timeout=120)

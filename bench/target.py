@@ -3,8 +3,8 @@
     python -m bench.target --port 0 --control-port 0
 
 It keeps a digest of each user's last state, so that what contenders have sent can be compared. The stand-in of the demo
-(demo/standin) is faithful in everything that can go wrong, and four times slower; here nothing goes wrong unless asked for.
-The second port is for the harness, and answers also while the first one is closed.
+(demo/standin) is faithful in everything that can go wrong, and that takes time; here nothing goes wrong unless asked
+for. The second port is for the harness, and answers also while the first one is closed.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Target:
         self._server = await loop.create_server(lambda: Connection(self, public), self.host, port, backlog=256)
         self.port = self._server.sockets[0].getsockname()[1]
 
-    async def away(self, seconds: float) -> None:
+    def away(self, seconds: float) -> None:
         """Close the public port and all its connections for `seconds`; what was on its way gets no answer."""
         if self._server is not None:
             self._server.close()
@@ -245,7 +245,7 @@ def control(target: Target, connection: Connection, method: str, path: str, head
         target.state.journal = asked.get("on", "1") == "1"
         found, target.state.arrivals = target.state.arrivals, []
     elif path == "/away":
-        asyncio.ensure_future(target.away(float(asked["seconds"])))
+        target.away(float(asked["seconds"]))
     connection.answer(200, orjson.dumps({"port": target.port} if path == "/" else found))
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from bench.contenders import contenders
 from bench.errors import ContenderError
 from bench.scenarios.race import Race
+from bench.scenarios.rounds import Row, attempt, rounds
 
 if TYPE_CHECKING:
     from bench.arena import Arena
     from bench.contenders import Contender
+    from bench.plan import Plan
 
 #: Slower than this is not measured: users a second, and seconds to start.
 _SLOWEST, _START = 300, 60
@@ -18,7 +21,19 @@ _SLOWEST, _START = 300, 60
 _QUIET = 1.5
 
 
-async def deliver(arena: Arena, contender: Contender, users: int, latency: float) -> dict[str, Any]:
+async def measure(arena: Arena, plan: Plan) -> list[Row]:
+    """All contenders, at each latency of the target."""
+    who = [one for one in contenders(plan.contenders) if "deliver" in one.modes]
+    await attempt(deliver(arena, who[0], plan.users, 0.0), contender=who[0].name, warm_up=True)
+    rows = []
+    for latency in plan.latencies:
+        for run, one in rounds(who, plan.runs):
+            what = {"contender": one.name, "run": run, "users": plan.users, "latency_ms": round(latency * 1000)}
+            rows.append(await attempt(deliver(arena, one, plan.users, latency), **what))
+    return rows
+
+
+async def deliver(arena: Arena, contender: Contender, users: int, latency: float) -> Row:
     """Measure one run; `latency` of the target in seconds.
 
     Raises:

@@ -1,0 +1,42 @@
+"""How much is measured: sizes and numbers of runs, chosen so that `make bench` ends within half an hour on two cores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: In the order in which they are measured. Those of FULL take hours.
+USUAL = ("join", "deliver", "restart", "live", "backlog")
+FULL = ("memory", "growth", "whole")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One `make bench`; `only` names contenders, None is everybody."""
+
+    users: int = 50_000  # join, deliver, live, backlog
+    restart_users: int = 200_000
+    runs: int = 3
+    latencies: tuple[float, ...] = (0.0, 0.05)  # of the target, in seconds
+    rates: tuple[int, ...] = (50, 500, 2_000)  # changes a second
+    live_seconds: float = 20.0
+    away_seconds: float = 60.0
+    away_rate: int = 500
+    memory_users: tuple[int, ...] = (200_000, 1_000_000)
+    growth_users: tuple[int, ...] = (50_000, 200_000, 1_000_000)
+    whole_users: int = 500_000
+    whole_latency: float = 0.05
+    contenders: tuple[str, ...] | None = None
+
+    @staticmethod
+    def small(users: int, runs: int) -> Plan:
+        """A plan whose figures mean nothing, to see whether everything works."""
+        return Plan(
+            users=users,
+            restart_users=users,
+            runs=runs,
+            live_seconds=4.0,
+            away_seconds=6.0,
+            memory_users=(users,),
+            growth_users=(users // 2, users),
+            whole_users=users,
+        )
