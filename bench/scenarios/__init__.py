@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.arena import LIGHT, WHOLE
-from bench.scenarios import deliver, join
+from bench.scenarios import deliver, join, restart
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,5 +30,6 @@ SCENARIOS = {
     for one in (
         Scenario("join", LIGHT, join.measure),
         Scenario("deliver", LIGHT, deliver.measure),
+        Scenario("restart", LIGHT, restart.measure),
     )
 }
