@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench import machine, page, results
 from bench.arena import arena, say
-from bench.errors import BenchError
+from bench.contenders import OURS
+from bench.errors import BenchError, ContenderError
 from bench.plan import FULL, USUAL, Plan
 from bench.scenarios import SCENARIOS, Scenario
 from demo.stack import Missing, StackError
@@ -100,7 +101,11 @@ async def _measure(chosen: Sequence[Scenario], plan: Plan, file: Path) -> int:
                 for scenario in group:
                     say(f"{scenario.name}")
                     began = time.monotonic()
-                    rows = await scenario.measure(stage, plan)
+                    try:
+                        rows = await scenario.measure(stage, plan)
+                    except ContenderError as error:  # before the first run
+                        rows = [{"contender": OURS, "problem": str(error)}]
+                        say(f"  {error}")
                     part = {
                         "about": machine.about(),
                         "record_bytes": {str(users): size for users, size in stage.record_bytes.items()},

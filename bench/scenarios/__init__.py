@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.arena import LIGHT, WHOLE
-from bench.scenarios import deliver, join, restart
+from bench.scenarios import deliver, join, live, restart
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,5 +31,6 @@ SCENARIOS = {
         Scenario("join", LIGHT, join.measure),
         Scenario("deliver", LIGHT, deliver.measure),
         Scenario("restart", LIGHT, restart.measure),
+        Scenario("live", WHOLE, live.measure),
     )
 }

@@ -92,10 +92,11 @@ class Restarts:
 
     def __init__(self, arena: Arena, race: Race, users: int) -> None:
         self._arena, self._race, self._users = arena, race, users
+        self._back_at = 0.0
         self._count = int(time.time())  # markers differ also between contenders on one topic
         self._keys = _some(users)
-        settings = arena.settings(race.run.prefix)
-        self._subs = {sub_of(key.decode(), settings) for key in self._keys}
+        self._settings = arena.settings(race.run.prefix)
+        self._subs = {sub_of(key.decode(), self._settings) for key in self._keys}
 
     async def once(self, local_state: bool) -> Row:
         """One kill and one new start; the process runs on afterwards.
@@ -104,7 +105,7 @@ class Restarts:
             ContenderError: it did not come back.
         """
         arena, race = self._arena, self._race
-        await _settled(arena, race)
+        await self._calm()
         self._count += 1
         arena.sink.journal(on=True)
         before = await arena.kafka.members(race.run.group)
@@ -117,6 +118,7 @@ class Restarts:
         assigned = asyncio.create_task(arena.kafka.assigned(race.run.group, before))
         try:
             first, last = await self._back()
+            self._back_at = time.time()
         finally:
             assigned.cancel()
         figures: Row = {
@@ -133,6 +135,13 @@ class Restarts:
             if race.contender.name == OURS:
                 figures["ready_after_assignment_seconds"] = self._owned() - assigned.result()
         return figures
+
+    async def _calm(self) -> None:
+        """Wait until nothing is under way, and for *settle*: of two kills in a row the second is another story (C5)."""
+        await _settled(self._arena, self._race)
+        if self._race.contender.name == OURS:
+            settle = self._settings.cidaas.timeout + 5.0
+            await asyncio.sleep(max(0.0, self._back_at + settle + 1.0 - time.time()))
 
     def _changes(self) -> list[tuple[bytes, bytes]]:
         now = int(time.time() * 1e6)
