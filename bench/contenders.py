@@ -25,7 +25,7 @@ from streams.settings import Settings, load
 from streams.state.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from bench.peers import Peer
     from demo.stack.layout import Layout
@@ -173,7 +173,7 @@ class Other:
         raise ContenderError("did not write joined.json")
 
 
-def contenders(names: list[str] | None = None) -> list[Contender]:
+def contenders(names: Collection[str] | None = None) -> list[Contender]:
     """All of them, ours first, or those named."""
     from bench.peers import PEERS
 

@@ -8,17 +8,21 @@ from dataclasses import dataclass
 USUAL = ("join", "deliver", "restart", "live", "backlog")
 FULL = ("memory", "growth", "whole")
 
+#: Latency of the target in seconds, users, and who takes part (None: everybody). With a slow target the fast ones all
+#: wait for it alike; who is slower than that shows it without latency.
+Delivery = tuple[float, int, tuple[str, ...] | None]
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One `make bench`; `only` names contenders, None is everybody."""
+    """One `make bench`; `contenders` names those of a trial, None is everybody."""
 
-    users: int = 50_000  # join, deliver, live, backlog
+    users: int = 50_000  # join, live, backlog
+    deliver: tuple[Delivery, ...] = ((0.0, 120_000, None), (0.05, 50_000, ("ours", "plain", "kafka_streams")))
     restart_users: int = 200_000
     runs: int = 3
-    latencies: tuple[float, ...] = (0.0, 0.05)  # of the target, in seconds
     rates: tuple[int, ...] = (50, 500, 2_000)  # changes a second
-    live_seconds: float = 20.0
+    live_seconds: float = 15.0
     away_seconds: float = 60.0
     away_rate: int = 500
     memory_users: tuple[int, ...] = (200_000, 1_000_000)
@@ -32,10 +36,13 @@ class Plan:
         """A plan whose figures mean nothing, to see whether everything works."""
         return Plan(
             users=users,
+            deliver=((0.0, users, None), (0.05, users, None)),
             restart_users=users,
             runs=runs,
+            rates=(50, users // 10),
             live_seconds=4.0,
             away_seconds=6.0,
+            away_rate=users // 10,
             memory_users=(users,),
             growth_users=(users // 2, users),
             whole_users=users,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.arena import LIGHT, WHOLE
-from bench.scenarios import deliver, join, live, restart
+from bench.scenarios import backlog, deliver, growth, join, live, restart, whole
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,5 +32,9 @@ SCENARIOS = {
         Scenario("deliver", LIGHT, deliver.measure),
         Scenario("restart", LIGHT, restart.measure),
         Scenario("live", WHOLE, live.measure),
+        Scenario("backlog", WHOLE, backlog.measure, alone=True),
+        Scenario("memory", LIGHT, growth.memory),
+        Scenario("growth", LIGHT, growth.growth),
+        Scenario("whole", WHOLE, whole.measure, alone=True),
     )
 }

@@ -23,13 +23,15 @@ _QUIET = 1.5
 
 async def measure(arena: Arena, plan: Plan) -> list[Row]:
     """All contenders, at each latency of the target."""
-    who = [one for one in contenders(plan.contenders) if "deliver" in one.modes]
-    await attempt(deliver(arena, who[0], plan.users, 0.0), contender=who[0].name, warm_up=True)
-    rows = []
-    for latency in plan.latencies:
+    rows: list[Row] = []
+    for latency, users, names in plan.deliver:
+        chosen = names if plan.contenders is None else plan.contenders
+        who = [one for one in contenders(chosen) if "deliver" in one.modes]
+        if not rows:
+            await attempt(deliver(arena, who[0], users, latency), contender=who[0].name, warm_up=True)
         for run, one in rounds(who, plan.runs):
-            what = {"contender": one.name, "run": run, "users": plan.users, "latency_ms": round(latency * 1000)}
-            rows.append(await attempt(deliver(arena, one, plan.users, latency), **what))
+            what = {"contender": one.name, "run": run, "users": users, "latency_ms": round(latency * 1000)}
+            rows.append(await attempt(deliver(arena, one, users, latency), **what))
     return rows
 
 

@@ -30,6 +30,8 @@ from streams.state.store import RESERVED
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from aiokafka import ConsumerRecord
+
     from bench.arena import Arena
     from bench.plan import Plan
 
@@ -133,14 +135,9 @@ async def changed(race: Race, marker: str, users: Sequence[int], rate: float) ->
     await change(arena.stack.env["LEGACY_ADMIN_URL"], marker, users, rate)
     await race.until(race.delivered, _LATE)
     arrivals = {entry[0]: entry[2:] for entry in reversed(arena.sink.journal(on=False)) if entry[1] == marker}
-    records = {topic: await kafka.read(topic, at) for topic, at in since.items()}
-    streamed: dict[bytes, tuple[float, float]] = {}
-    for record in records[topics.identity]:
-        body = orjson.loads(record.value)
-        if body.get("given_name") == marker:
-            streamed[record.key] = (body["__source_ts_us"] / 1e6, record.timestamp / 1000)
+    streamed = commits(await kafka.read(topics.identity, since[topics.identity]), marker)
     stored: dict[bytes, float] = {}
-    for record in records[topics.snapshots]:
+    for record in await kafka.read(topics.snapshots, since[topics.snapshots]):
         if not record.key.startswith(RESERVED) and f'"{marker}"'.encode() in record.value:
             values = snapshots.decode(record.value).user
             if values is not None and values.values is not None and values.values["given_name"] == marker:
@@ -153,6 +150,16 @@ async def changed(race: Race, marker: str, users: Sequence[int], rate: float) ->
         ]
     except KeyError:
         raise ContenderError(f"of {len(users):,} changes some are not in topic, changelog and target") from None
+
+
+def commits(records: Sequence[ConsumerRecord], marker: str) -> dict[bytes, tuple[float, float]]:
+    """When each user's change was committed, and when it came into the topic."""
+    found: dict[bytes, tuple[float, float]] = {}
+    for record in records:
+        body = orjson.loads(record.value)
+        if body.get("given_name") == marker:
+            found[record.key] = (body["__source_ts_us"] / 1e6, record.timestamp / 1000)
+    return found
 
 
 def _spread(name: str, values: Sequence[float]) -> Row:

@@ -45,7 +45,7 @@ async def measure(arena: Arena, plan: Plan) -> list[Row]:
 async def measured(arena: Arena, names: Sequence[str], users: int, runs: int) -> list[Row]:
     """These contenders at this size."""
     rows: list[Row] = []
-    for contender in contenders(list(names)):
+    for contender in contenders(names):
         if contender.reads != "topic":
             continue
         async with Race(arena, contender, await arena.topic(users)) as race:
