@@ -1,9 +1,9 @@
 """`make bench`: measures the worker and its peers on a real stack, and writes bench/results.json and docs/figures.md.
 
-    python -m bench                          join, deliver, restart, live, backlog: under half an hour on two cores
-    python -m bench --full                   and memory, growth, whole: hours
-    python -m bench --only deliver           one of them; the others keep their last figures
-    python -m bench --only deliver --users 2000 --runs 1 --try    does it work? Writes nothing that stays
+python -m bench                          join, deliver, restart, live, backlog: under half an hour on two cores
+python -m bench --full                   and memory, growth, whole: hours
+python -m bench --only deliver           one of them; the others keep their last figures
+python -m bench --only deliver --users 2000 --runs 1 --try    does it work? Writes nothing that stays
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from bench import machine, page, results
 from bench.arena import arena, say
 from bench.contenders import OURS
 from bench.errors import BenchError, ContenderError
+from bench.peers import PEERS, PeerError
 from bench.plan import FULL, USUAL, Plan
 from bench.scenarios import SCENARIOS, Scenario
 from demo.stack import Missing, StackError
@@ -61,6 +62,13 @@ def main() -> int:
     if options.contenders:
         plan = dataclasses.replace(plan, contenders=tuple(options.contenders))
     chosen = options.only or [*USUAL, *(FULL if options.full else ())]
+    try:
+        for peer in PEERS.values():
+            if plan.contenders is None or peer.name in plan.contenders:
+                peer.build()
+    except PeerError as error:
+        say(str(error))
+        return 2
     for number in (signal.SIGTERM, signal.SIGHUP):  # like Ctrl-C: everything that was started is ended
         signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
@@ -97,6 +105,7 @@ async def _measure(chosen: Sequence[Scenario], plan: Plan, file: Path) -> int:
     problems = 0
     for services in dict.fromkeys(scenario.services for scenario in chosen):
         for group in _sharing([scenario for scenario in chosen if scenario.services == services]):
+            busy = machine.busy_percent()
             async with arena(_folder(), services) as stage:
                 for scenario in group:
                     say(f"{scenario.name}")
@@ -109,6 +118,7 @@ async def _measure(chosen: Sequence[Scenario], plan: Plan, file: Path) -> int:
                     part = {
                         "about": machine.about(),
                         "record_bytes": {str(users): size for users, size in stage.record_bytes.items()},
+                        "busy_percent": busy,
                         "seconds": time.monotonic() - began,
                         "rows": rows,
                     }

@@ -14,11 +14,17 @@ from xml.etree import ElementTree as Xml
 
 import psutil
 
+from bench.peers import PYTHON
 from demo.stack.places import CONNECTORS, ROOT
 from demo.stack.postgres import binaries
 from demo.stack.prerequisites import java_command
 
 _WORKER = ("faust-streaming", "aiokafka", "rocksdict", "httpx", "orjson", "uvloop")
+
+
+def busy_percent(seconds: float = 3.0) -> float:
+    """How much of all cores somebody else uses, before anything of ours runs."""
+    return psutil.cpu_percent(seconds)
 
 
 def about() -> dict[str, Any]:
@@ -40,6 +46,7 @@ def about() -> dict[str, Any]:
 def _versions() -> dict[str, str]:
     found = {"Python": platform.python_version()}
     found |= {name: importlib.metadata.version(name) for name in _WORKER}
+    found |= _peers_versions()
     found["PostgreSQL"] = _postgres()
     found |= _pom_versions()
     if (java := java_command()) is not None:
@@ -47,6 +54,13 @@ def _versions() -> dict[str, str]:
         match = re.search(r'"([\w.+-]+)"', said)
         found["Java"] = match[1] if match else "unknown"
     return found
+
+
+def _peers_versions() -> dict[str, str]:
+    """Of what only a peer has; Kafka Streams is of the broker's version."""
+    script = "import importlib.metadata as m; print(m.version('quixstreams'))"
+    done = subprocess.run([PYTHON, "-c", script], capture_output=True, text=True, check=False)
+    return {"Quix Streams": done.stdout.strip()} if done.returncode == 0 else {}
 
 
 def _postgres() -> str:
@@ -78,4 +92,3 @@ def _cpu() -> str:
 def _git(*words: str) -> str:
     done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
     return done.stdout.strip()
-

@@ -25,6 +25,7 @@ class Child:
     def __init__(self, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
         """`log` gets everything that it prints."""
         self.log = log
+        self._cpu, self._peak = 0.0, 0.0
         self.started_at = time.time()
         with log.open("ab") as out:
             self._process = subprocess.Popen(
@@ -39,8 +40,23 @@ class Child:
 
     @property
     def code(self) -> int | None:
-        """How it ended; None while it runs."""
-        return self._process.poll()
+        """How it ended; None while it runs, and then its costs are looked at, too: of a dead process few are left."""
+        if self._process.returncode is None:
+            self._look()
+            pid, status, usage = os.wait4(self.pid, os.WNOHANG)
+            if pid:
+                self._process.returncode = os.waitstatus_to_exitcode(status)
+                self._cpu = max(self._cpu, usage.ru_utime + usage.ru_stime)
+        return self._process.returncode
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for its end; return whether it came."""
+        deadline = time.monotonic() + seconds
+        while self.code is None:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)  # a poll: nothing else tells of an end and of its costs at the same time
+        return True
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal, if it runs."""
@@ -52,29 +68,35 @@ class Child:
         for child in self._family()[1:]:
             child.kill()
         self.send(signal.SIGKILL)
-        self._process.wait(20)
+        self.wait(20)
 
     def stop(self, seconds: float = 25.0) -> int | None:
         """SIGTERM; the exit code, None if it had to be killed."""
         self.send(signal.SIGTERM)
-        try:
-            return self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            return None
+        if self.wait(seconds):
+            return self.code
+        self.kill()
+        return None
 
     def cpu_seconds(self) -> float:
         """CPU time so far, user and system, children too (the dead ones as far as they were waited for)."""
-        return sum(_cpu_seconds(process.pid) for process in self._family())
+        self._look()
+        return self._cpu
 
     def peak_mb(self) -> float:
         """The largest resident set so far (VmHWM), that of running children added."""
-        return sum(_peak_mb(process.pid) for process in self._family())
+        self._look()
+        return self._peak
 
     def last_lines(self, count: int = 15) -> str:
         """The end of the log."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return "\n".join(lines[-count:])
+
+    def _look(self) -> None:
+        family = self._family()
+        self._cpu = max(self._cpu, sum(_cpu_seconds(process.pid) for process in family))
+        self._peak = max(self._peak, sum(_peak_mb(process.pid) for process in family))
 
     def _family(self) -> list[psutil.Process]:
         try:

@@ -55,4 +55,3 @@ async def join(arena: Arena, contender: Contender, users: int) -> Row:
     if sent:
         raise ContenderError("it sent users, though it was only to join")
     return figures | {"rows": 2 * users, "users": users}
-

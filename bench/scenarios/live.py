@@ -169,4 +169,3 @@ def _spread(name: str, values: Sequence[float]) -> Row:
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
     return {f"{name}p50_ms": at(0.5), f"{name}p99_ms": at(0.99), f"{name}max_ms": ordered[-1]}
-

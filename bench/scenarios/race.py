@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from bench.arena import say
 from bench.contenders import forget
 from bench.errors import ContenderError
 
@@ -28,7 +28,6 @@ class Race:
         self.arena, self.contender = arena, contender
         self.run: Run = arena.run(contender.name, prefix)
         self.child: Child
-        self.load_before = os.getloadavg()[0]
         self._target_cpu = 0.0
         self._assigned: asyncio.Task[float]
 
@@ -58,11 +57,17 @@ class Race:
         deadline = time.monotonic() + seconds
         while not (at := await done()):
             if self.child.code is not None and not (at := await done()):
-                raise ContenderError(f"ended with exit code {self.child.code}: {self.child.last_lines(3)}")
+                self._show_log()
+                raise ContenderError(f"ended with exit code {self.child.code}: {self.child.last_lines(1)}")
             if time.monotonic() > deadline:
+                self._show_log()
                 raise ContenderError(f"was not done after {seconds:.0f} s")
             await asyncio.sleep(0 if at else POLL)  # a poll of other processes
         return at
+
+    def _show_log(self) -> None:
+        """Show the end of its log, which is removed with the run."""
+        say("\n".join(f"    | {line}" for line in self.child.last_lines(20).splitlines()))
 
     async def delivered(self) -> float:
         """When the target had confirmed its goal, 0 before."""
@@ -77,7 +82,6 @@ class Race:
             "cpu_seconds": self.child.cpu_seconds(),
             "peak_mb": self.child.peak_mb(),
             "target_cpu_seconds": self.arena.sink.process.cpu_seconds() - self._target_cpu,
-            "load_before": self.load_before,
         }
         with contextlib.suppress(asyncio.InvalidStateError, asyncio.CancelledError):
             assigned_at = self._assigned.result()

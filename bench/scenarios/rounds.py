@@ -37,4 +37,13 @@ async def attempt(work: Awaitable[Row], **what: Any) -> Row:
     return row
 
 
-_SHOWN = ("seconds", "per_second", "cpu_seconds", "peak_mb", "users_per_call", "first_changed_seconds", "p50_ms", "p99_ms")
+_SHOWN = (
+    "seconds",
+    "per_second",
+    "cpu_seconds",
+    "peak_mb",
+    "users_per_call",
+    "first_changed_seconds",
+    "p50_ms",
+    "p99_ms",
+)

@@ -1,0 +1,139 @@
+"""The targets of the figures (pure): what must hold, what is aimed at, and what was measured.
+
+Ratios are medians of the ratios within each round, absolute figures the best of the runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.contenders import CONCURRENCY, OURS, WINDOW
+from bench.figures import number, of, ratio, rows, values
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.results import Results
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured, in words, and whether it is enough; `aim` is None where there is none."""
+
+    text: str
+    must: bool
+    aim: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One target; `key` is that of its reason in bench/reasons.toml. `judge` returns None before it was measured."""
+
+    key: str
+    figure: str
+    must: str
+    aim: str
+    judge: Callable[[Results], Measured | None]
+
+
+def _textbook(results: Results) -> Measured | None:
+    found = ratio(rows(results, "deliver", latency_ms=0), "textbook", "per_second")
+    return found and Measured(f"{found} ×", found.median >= 5.0, None)
+
+
+def _kafka_streams(results: Results) -> Measured | None:
+    found = ratio(rows(results, "deliver", latency_ms=0), "kafka_streams", "per_second")
+    return found and Measured(f"{found} ×", found.median >= 1.2, None)
+
+
+def _plain(results: Results) -> Measured | None:
+    found = ratio(rows(results, "deliver", latency_ms=0), "plain", "per_second")
+    return found and Measured(f"{found} ×", True, found.median >= 1.0)
+
+
+def _slow_target(results: Results) -> Measured | None:
+    runs = rows(results, "deliver", latency_ms=50)
+    ours = of([row for row in runs if row["contender"] == OURS], "per_second_from_first_call")
+    if ours is None:
+        return None
+    ideal = CONCURRENCY * WINDOW / 0.05
+    share, text = ours.most / ideal, f"{number(ours.most)} users/s, {ours.most / ideal:.0%} of the ideal"
+    if (same := ratio(runs, "plain", "per_second_from_first_call")) is not None:
+        text += f", {same.median:.0%} of plain aiokafka"
+        share = max(share, same.median)
+    return Measured(text, share >= 0.9, None)
+
+
+def _live_slow(results: Results) -> Measured | None:
+    runs = rows(results, "live", rate=50)
+    p50, p99 = values(runs, "p50_ms"), values(runs, "p99_ms")
+    if not p50:
+        return None
+    a, b = min(p50), min(p99)
+    return Measured(f"p50 {number(a)} ms, p99 {number(b)} ms", a <= 60 and b <= 150, a <= 40 and b <= 80)
+
+
+def _live_fast(results: Results) -> Measured | None:
+    runs = [row for row in rows(results, "live", rate=2000) if "problem" not in row]
+    if not runs:
+        return None
+    p99 = min(values(runs, "p99_ms"))
+    # The second half waits longer than the first: by more than half, and by more than chance would make it.
+    grows = all(row["second_half_p50_ms"] > 1.5 * row["first_half_p50_ms"] + 50 for row in runs)
+    text = f"p99 {number(p99)} ms, the lag {'grows' if grows else 'does not grow'}"
+    return Measured(text, p99 <= 2000 and not grows, p99 <= 1000 and not grows)
+
+
+def _restart(results: Results, *, local_state: bool, must: float, aim: float) -> Measured | None:
+    found = values(rows(results, "restart", contender=OURS, local_state=local_state), "ready_after_assignment_seconds")
+    return Measured(f"{number(min(found))} s", min(found) <= must, min(found) <= aim) if found else None
+
+
+def _memory(results: Results) -> Measured | None:
+    found = values(rows(results, "memory", users=1_000_000), "peak_mb")
+    found = found or values(rows(results, "growth", users=1_000_000, part="deliver"), "peak_mb")
+    return Measured(f"{number(min(found))} MB", min(found) <= 600, min(found) <= 350) if found else None
+
+
+def _backlog(results: Results) -> Measured | None:
+    found = values(rows(results, "backlog"), "users_per_call")
+    return Measured(number(max(found)), max(found) >= 45, max(found) >= 49) if found else None
+
+
+TARGETS = (
+    Target("deliver_textbook", "deliver, 0 ms, against the textbook Faust app", "≥ 5 ×", "", _textbook),
+    Target("deliver_kafka_streams", "deliver, 0 ms, against Kafka Streams", "≥ 1.2 ×", "", _kafka_streams),
+    Target("deliver_plain", "deliver, 0 ms, against plain aiokafka", "", "≥ 1.0 ×", _plain),
+    Target(
+        "deliver_50ms",
+        "deliver, 50 ms, 8 calls, from the first call on",
+        "≥ 90 % of the ideal 8 × 50 / 0.05 s, or of plain aiokafka",
+        "",
+        _slow_target,
+    ),
+    Target(
+        "live_50",
+        "live, 50 changes/s, target at 0 ms",
+        "p50 ≤ 60 ms, p99 ≤ 150 ms",
+        "p50 ≤ 40 ms, p99 ≤ 80 ms",
+        _live_slow,
+    ),
+    Target("live_2000", "live, 2,000 changes/s", "p99 ≤ 2 s, no growing lag", "p99 ≤ 1 s", _live_fast),
+    Target(
+        "restart_with_state",
+        "restart with local state, 200,000 users, from assignment to ready",
+        "≤ 4 s",
+        "≤ 2 s",
+        lambda results: _restart(results, local_state=True, must=4.0, aim=2.0),
+    ),
+    Target(
+        "restart_without_state",
+        "restart without local state, 200,000 users, from assignment to ready",
+        "≤ 12 s",
+        "≤ 6 s",
+        lambda results: _restart(results, local_state=False, must=12.0, aim=6.0),
+    ),
+    Target("memory", "memory, 1,000,000 users", "≤ 600 MB", "≤ 350 MB", _memory),
+    Target("backlog", "users per call under backlog", "≥ 45 of 50", "≥ 49", _backlog),
+)
