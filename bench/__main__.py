@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import machine, page, results
+from bench import machine, page, profiles, results
 from bench.arena import arena, say
 from bench.contenders import OURS
 from bench.errors import BenchError, ContenderError
@@ -123,6 +123,7 @@ async def _measure(chosen: Sequence[Scenario], plan: Plan, file: Path) -> int:
                         "rows": rows,
                     }
                     results.put(file, scenario.name, part)
+                    await profiles.profile(scenario.name, stage, plan, file.parent / "profiles")
                     problems += sum("problem" in row for row in rows)
                     say(f"{scenario.name}: {time.monotonic() - began:.0f} s")
     if problems:

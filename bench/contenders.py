@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 OURS = "ours"
 CONCURRENCY, WINDOW = 8, 50
-_FAUST = [str(Path(sys.executable).parent / "faust"), "-A", "streams.app", "worker", "-l", "info"]
+FAUST = [str(Path(sys.executable).parent / "faust"), "-A", "streams.app", "worker", "-l", "info"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Ours:
 
     def start(self, run: Run, mode: str) -> Child:
         """Start `faust -A streams.app worker`; in mode join the delivery is paused."""
-        return Child(_FAUST, run.log, self.environment(run, mode))
+        return Child(FAUST, run.log, self.environment(run, mode))
 
     def environment(self, run: Run, mode: str) -> dict[str, str]:
         """What a worker of this run needs: the delivered pipeline.toml under other names, and variables."""

@@ -45,7 +45,7 @@ def measured(results: Results, reasons: dict[str, str] | None = None) -> str:
     parts = [_about(results), "## Targets\n", _targets(results), *_missed(results, reasons)]
     for name in (*USUAL, "cost", *FULL):
         parts += SECTIONS[name](results)
-    return "\n".join(part.rstrip("\n") + "\n" for part in parts if part)
+    return "\n".join(part.strip("\n") + "\n" for part in parts if part)
 
 
 def quoted(results: Results) -> str:
@@ -87,6 +87,9 @@ def _about(results: Results) -> str:
     for name in (*USUAL, *FULL):
         if (part := results["scenarios"].get(name)) is not None:
             lines.append(f"| {' | '.join(_scenario(name, part))} |")
+    made = [f"[{name}](../bench/profiles/{name}.txt)" for name in ("deliver", "restart") if name in results["scenarios"]]
+    if made:
+        lines += ["", f"Where the worker spends its time: {', '.join(made)}."]
     return "\n".join(lines)
 
 

@@ -22,9 +22,11 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 class Child:
     """A process in a session of its own, so that a Ctrl-C reaches the harness alone, which then ends it."""
 
-    def __init__(self, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
-        """`log` gets everything that it prints."""
-        self.log = log
+    def __init__(
+        self, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None, *, inner: bool = False
+    ) -> None:
+        """`log` gets everything that it prints. `inner`: signals are for its child, the process that it only watches."""
+        self.log, self._inner = log, inner
         self._cpu, self._peak = 0.0, 0.0
         self.started_at = time.time()
         with log.open("ab") as out:
@@ -61,14 +63,19 @@ class Child:
     def send(self, number: signal.Signals) -> None:
         """Send a signal, if it runs."""
         if self.code is None:
-            self._process.send_signal(number)
+            inner = self._family()[1:2] if self._inner else []
+            os.kill(inner[0].pid if inner else self.pid, number)
 
     def kill(self) -> None:
         """SIGKILL to it and to its children; it is gone when this returns."""
-        for child in self._family()[1:]:
-            child.kill()
-        self.send(signal.SIGKILL)
-        self.wait(20)
+        family = self._family()
+        if self._inner:  # it writes down what it has seen, and ends by itself
+            family, watcher = family[1:], family[:1]
+        for process in family:
+            process.kill()
+        if not self.wait(20) and self._inner:
+            watcher[0].kill()
+            self.wait(20)
 
     def stop(self, seconds: float = 25.0) -> int | None:
         """SIGTERM; the exit code, None if it had to be killed."""

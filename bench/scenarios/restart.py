@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from bench import people
-from bench.contenders import OURS, contenders
+from bench.contenders import OURS, Ours, contenders
 from bench.errors import ContenderError
 from bench.kafka import PARTITIONS, covers
 from bench.scenarios.race import Race
@@ -57,10 +57,18 @@ async def measured(arena: Arena, names: Sequence[str], users: int, runs: int) ->
             restarts = Restarts(arena, race, users)
             for run in range(1, runs + 1):
                 for state in (True, False) if run % 2 else (False, True):
-                    rows.append(await attempt(restarts.once(state), **what, run=run, local_state=state))
+                    rows.append(await attempt(restarts.once(local_state=state), **what, run=run, local_state=state))
                     if "problem" in rows[-1]:
                         break
     return rows
+
+
+async def profiled(arena: Arena, contender: Contender, users: int) -> None:
+    """Fill with our worker as it is, and let `contender` take the place of the killed one, with its local state."""
+    async with Race(arena, Ours(), await arena.topic(users)) as race:
+        await _fill(arena, race, users)
+        race.contender = contender
+        await Restarts(arena, race, users).once(local_state=True)
 
 
 async def _fill(arena: Arena, race: Race, users: int) -> Row:
@@ -98,7 +106,7 @@ class Restarts:
         self._settings = arena.settings(race.run.prefix)
         self._subs = {sub_of(key.decode(), self._settings) for key in self._keys}
 
-    async def once(self, local_state: bool) -> Row:
+    async def once(self, *, local_state: bool) -> Row:
         """One kill and one new start; the process runs on afterwards.
 
         Raises:
