@@ -2,6 +2,7 @@
 # make up      the same stack, left running (RUN_DIR, default .run)     make lint   ruff and mypy
 # make down    stop it and keep its state                               make lock   pin the requirements anew
 # make clean   stop it and forget its state                              make faults   every fault, on real processes
+#                                                                        make bench    figures, side by side with others
 SHELL := /bin/sh
 RUN_DIR ?= .run
 USERS ?= 2000
@@ -11,7 +12,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; 
 PY := .venv/bin/python
 export RUN_DIR
 
-.PHONY: up down status clean demo test faults lint lock generate
+.PHONY: up down status clean demo test faults bench lint lock generate
 
 # A stamp, so that it is done once, and again when the requirements change.
 .venv/.ready: requirements/dev.txt
@@ -54,6 +55,10 @@ test: .venv/.ready
 REPEAT ?= 1
 faults: .venv/.ready
 	@$(PY) -m tests.faults $(addprefix --only ,$(ONLY)) --repeat $(REPEAT)
+
+# Half an hour; FULL=1 hours; ONLY=deliver (or "join deliver") some. Writes bench/results.json, docs/figures.md and README.md.
+bench: .venv/.ready .venv-bench/.ready
+	@$(PY) -m bench $(if $(FULL),--full) $(if $(ONLY),--only $(ONLY))
 
 lint: .venv/.ready
 	@$(PY) -m ruff check .

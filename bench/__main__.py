@@ -45,6 +45,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--contenders", nargs="+", metavar="NAME", help="these, and no others (ours, plain, ...)")
     parser.add_argument("--users", type=int, metavar="N", help="a small size, to see whether it works; needs --try")
     parser.add_argument("--runs", type=int, default=None, metavar="N", help="runs of each (default 3)")
+    parser.add_argument("--page", action="store_true", help="measure nothing; write the pages from the last results")
     parser.add_argument("--try", action="store_true", dest="trial", help="keep no results, leave the page alone")
     return parser
 
@@ -55,6 +56,9 @@ def main() -> int:
     if (options.users or options.contenders) and not options.trial:
         say("--users and --contenders make figures that cannot be compared: add --try, which keeps none of them")
         return 2
+    if options.page:
+        page.write(results.load())
+        return 0
     if lines := missing():
         say("\n".join(lines))
         return 2

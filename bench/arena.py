@@ -7,7 +7,6 @@ import contextlib
 import itertools
 import shutil
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -22,6 +21,7 @@ from streams.settings import load
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from streams.settings import Settings
 
@@ -74,11 +74,10 @@ class Arena:
     def expected(self, what: str, users: int) -> dict[str, Any]:
         """What must come out of "join" or "deliver"."""
         if (what, users) not in self._expected:
-            if what == "join":
-                found = expected.joined(users)
-            else:
-                found = expected.delivered(users, self.settings("legacy"))
-            self._expected[what, users] = found
+            joined = what == "join"
+            self._expected[what, users] = (
+                expected.joined(users) if joined else expected.delivered(users, self.settings("legacy"))
+            )
         return self._expected[what, users]
 
 

@@ -1,7 +1,7 @@
 """Changes committed in the legacy database at an even rate, each in a transaction of its own, no user twice in a run.
 
-PostgreSQL makes them itself, by a procedure: a client that sends thousands of statements a second would take from the two
-cores what is to be measured. When a change was committed is what PostgreSQL says of it (`__source_ts_us`).
+PostgreSQL makes them itself, by a procedure: a client that sends thousands of statements a second would take from the
+two cores what is to be measured. When a change was committed is what PostgreSQL says of it (`__source_ts_us`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 _EACH = 250
 
 _PROCEDURE = """
-CREATE OR REPLACE PROCEDURE bench_changes(marker text, first bigint, step bigint, count bigint, rate float8, began timestamptz)
+CREATE OR REPLACE PROCEDURE bench_changes(
+    marker text, first bigint, step bigint, count bigint, rate float8, began timestamptz
+)
 LANGUAGE plpgsql AS $$
 DECLARE
     at timestamptz;

@@ -158,7 +158,7 @@ class Other:
 
     def topics(self, run: Run) -> list[str]:
         """Those that it makes."""
-        return self.peer.topics(run.group)
+        return list(self.peer.topics(run.group, run.topic))
 
     async def joined(self, run: Run, child: Child) -> dict[str, Any]:
         """Ask it by SIGUSR1."""

@@ -1,4 +1,4 @@
-"""What the harness itself does with Kafka: fills a topic as Connect would, watches groups, removes what a run has left."""
+"""What the harness itself does with Kafka: fills topics as Connect would, watches groups, removes what runs left."""
 
 from __future__ import annotations
 

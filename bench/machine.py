@@ -24,7 +24,7 @@ _WORKER = ("faust-streaming", "aiokafka", "rocksdict", "httpx", "orjson", "uvloo
 
 def busy_percent(seconds: float = 3.0) -> float:
     """How much of all cores somebody else uses, before anything of ours runs."""
-    return psutil.cpu_percent(seconds)
+    return float(psutil.cpu_percent(seconds))
 
 
 def about() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""docs/figures.md and the section of README.md that quotes it, made wholly of bench/results.json (pure, but for `write`)."""
+"""docs/figures.md and the section of README.md that quotes it, made wholly of bench/results.json."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def quoted(results: Results) -> str:
 def _place(results: Results) -> str:
     machine = _newest(results)["machine"]
     return (
-        f"One machine with {machine['cores']} cores ({machine['cpu']}) and {machine['memory_gb']} GB, everything on it: "
-        "broker, PostgreSQL, Connect, target and worker."
+        f"One machine with {machine['cores']} cores ({machine['cpu']}) and {machine['memory_gb']} GB, everything on "
+        "it: broker, PostgreSQL, Connect, target and worker."
     )
 
 
@@ -84,10 +84,14 @@ def _about(results: Results) -> str:
         "| scenario | measured on | commit | bytes a record | busy before, % | took |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for name in (*USUAL, *FULL):
-        if (part := results["scenarios"].get(name)) is not None:
-            lines.append(f"| {' | '.join(_scenario(name, part))} |")
-    made = [f"[{name}](../bench/profiles/{name}.txt)" for name in ("deliver", "restart") if name in results["scenarios"]]
+    lines += [
+        f"| {' | '.join(_scenario(name, results['scenarios'][name]))} |"
+        for name in (*USUAL, *FULL)
+        if name in results["scenarios"]
+    ]
+    made = [
+        f"[{name}](../bench/profiles/{name}.txt)" for name in ("deliver", "restart") if name in results["scenarios"]
+    ]
     if made:
         lines += ["", f"Where the worker spends its time: {', '.join(made)}."]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Users of the measurements, the same for the same number: their rows, as PostgreSQL holds them and as Connect writes them.
+"""Users of the measurements, the same for the same number: their rows in PostgreSQL, and what Connect writes of them.
 
 Plain ones: a row in each of the two tables, a bcrypt hash, everybody is live at cidaas. They are what all contenders
 can do; what is odd about real users is the matter of the tests, not of the clock.

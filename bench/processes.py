@@ -25,7 +25,7 @@ class Child:
     def __init__(
         self, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None, *, inner: bool = False
     ) -> None:
-        """`log` gets everything that it prints. `inner`: signals are for its child, the process that it only watches."""
+        """`log` gets everything that it prints. `inner`: it only watches its child, whom signals are for."""
         self.log, self._inner = log, inner
         self._cpu, self._peak = 0.0, 0.0
         self.started_at = time.time()

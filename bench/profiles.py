@@ -68,7 +68,7 @@ def summary(name: str, users: int, stacks: Iterable[str]) -> str:
     whole: Counter[tuple[str, ...]] = Counter()
     for line in stacks:
         stack, _, count = line.rpartition(" ")
-        frames = tuple(frame.strip() for frame in stack.split(";"))
+        frames = tuple(name for frame in stack.split(";") if (name := frame.strip())) or ("unknown",)
         alone[frames[-1]] += int(count)
         whole[frames[-6:]] += int(count)
         for frame in set(frames):
@@ -79,8 +79,8 @@ def summary(name: str, users: int, stacks: Iterable[str]) -> str:
         return [f"{count / samples:7.1%}  {frame}" for frame, count in counts.most_common(_LINES)]
 
     parts = [
-        f"Profile of the worker, {name}, {users:,} users: {samples:,} samples at {_RATE} a second of threads that were not",
-        "idle, by py-spy; from the start of the process to its end.",
+        f"Profile of the worker, {name}, {users:,} users: {samples:,} samples at {_RATE} a second of threads that",
+        "were not idle, by py-spy; from the start of the process to its end.",
         "",
         "The function itself:",
         *lines(alone),

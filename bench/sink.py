@@ -44,11 +44,11 @@ class Sink:
 
     def stats(self) -> dict[str, Any]:
         """Calls, users, times."""
-        return self._get("/stats")
+        return dict(self._get("/stats"))
 
     def digest(self) -> dict[str, Any]:
         """Users and one hash over their last states."""
-        return self._get("/digest")
+        return dict(self._get("/digest"))
 
     def journal(self, *, on: bool = True) -> list[list[Any]]:
         """(sub, given name, received, answered) of each user confirmed since the last call; goes on if `on`."""

@@ -31,14 +31,15 @@ def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 def contenders(runs: Sequence[Row], columns: Sequence[tuple[str, str]], rate: str) -> str:
     """A line for each contender, with ours over it by the rate; what failed is said, and never left out."""
-    lines, failures = [], []
+    lines: list[list[str]] = []
+    failures: list[str] = []
     for name in dict.fromkeys(row["contender"] for row in runs):
         mine = [row for row in runs if row["contender"] == name]
         good = [row for row in mine if "problem" not in row]
         title = TITLES.get(name, name)
-        for row in mine:
-            if "problem" in row:
-                failures.append(f"* {title}, run {row.get('run', 0)}: **failed**: {row['problem']}")
+        failures += [
+            f"* {title}, run {row.get('run', 0)}: **failed**: {row['problem']}" for row in mine if "problem" in row
+        ]
         times = "" if name == OURS or not good else _cell(ratio(runs, name, rate))
         count = f"{len(good)}" if len(good) == len(mine) else f"**{len(good)} of {len(mine)}**"
         lines.append([title, count, *(_cell(of(good, key)) for _, key in columns), times])
@@ -53,8 +54,9 @@ def join(results: Results) -> list[str]:
         return []
     columns = [("rows/s", "per_second"), ("from assignment", "per_second_from_assignment"), *_COST]
     text = (
-        f"{_users(runs)} users, two records each, into durable snapshots; nothing is sent. Done when all snapshots are as they "
-        "should be and all offsets committed. *From assignment*: without the time until the group has given out its partitions."
+        f"{_users(runs)} users, two records each, into durable snapshots; nothing is sent. Done when all snapshots are "
+        "as they should be and all offsets committed. *From assignment*: without the time until the group has given "
+        "out its partitions."
     )
     return ["## Join\n", text + "\n", contenders(runs, columns, "per_second")]
 
@@ -93,9 +95,10 @@ def restart(results: Results) -> list[str]:
         ("CPU s", "cpu_seconds"),
     ]
     text = (
-        f"SIGKILL with {_users(runs)} users in sync, a few changes of each partition while it is dead, and a new start at once. "
-        "Until the assignment the broker waits for the dead member's session; plain aiokafka assigns its partitions itself and "
-        "waits for nobody. Its state is in no changelog: without it everything is read and sent again."
+        f"SIGKILL with {_users(runs)} users in sync, a few changes of each partition while it is dead, and a new start "
+        "at once. Until the assignment the broker waits for the dead member's session; plain aiokafka assigns its "
+        "partitions itself and waits for nobody. Its state is in no changelog: without it everything is read and sent "
+        "again."
     )
     parts = ["## Restart\n", text]
     for state, words in ((True, "with local state"), (False, "without local state")):
@@ -133,8 +136,8 @@ def live(results: Results) -> list[str]:
             lines.append([f"{rate:,}" if first else "", count if first else "", share, *cells,
                           _cell(of(good, "users_per_call")) if first else ""])  # fmt: skip
     text = (
-        "Milliseconds from the commit in PostgreSQL to the confirmation, by the whole path with Connect; the target answers at "
-        "once. A user waits at least 20 ms on purpose, for further rows of its transaction."
+        "Milliseconds from the commit in PostgreSQL to the confirmation, by the whole path with Connect; the target "
+        "answers at once. A user waits at least 20 ms on purpose, for further rows of its transaction."
     )
     return ["## Live\n", text + "\n", table(head, lines), *_failures(runs)]
 
@@ -175,8 +178,8 @@ def cost(results: Results) -> list[str]:
     if not lines:
         return []
     text = (
-        "CPU seconds of the process for 100,000 users, its start included: of the whole delivery, of the join alone, and "
-        "the difference, which is mapping, calls and the ledger. Broker and target are not in it."
+        "CPU seconds of the process for 100,000 users, its start included: of the whole delivery, of the join alone, "
+        "and the difference, which is mapping, calls and the ledger. Broker and target are not in it."
     )
     return ["## Cost\n", text + "\n", table(["", "deliver, 0 ms", "join alone", "difference"], lines)]
 
@@ -230,8 +233,8 @@ def whole(results: Results) -> list[str]:
         if "problem" not in row
     ]  # fmt: skip
     text = (
-        "A filled database, an empty Kafka; from the registration of the connector and the start of the worker until everybody "
-        "is confirmed."
+        "A filled database, an empty Kafka; from the registration of the connector and the start of the worker until "
+        "everybody is confirmed."
     )
     head = ["users", "target at", "seconds", "users/s", "CPU s of the worker", "peak MB", "users a call"]
     return ["## Whole path\n", text + "\n", table(head, lines), *_failures(runs)]

@@ -39,17 +39,17 @@ class Target:
 
 def _textbook(results: Results) -> Measured | None:
     found = ratio(rows(results, "deliver", latency_ms=0), "textbook", "per_second")
-    return found and Measured(f"{found} ×", found.median >= 5.0, None)
+    return None if found is None else Measured(f"{found} ×", found.median >= 5.0, None)
 
 
 def _kafka_streams(results: Results) -> Measured | None:
     found = ratio(rows(results, "deliver", latency_ms=0), "kafka_streams", "per_second")
-    return found and Measured(f"{found} ×", found.median >= 1.2, None)
+    return None if found is None else Measured(f"{found} ×", found.median >= 1.2, None)
 
 
 def _plain(results: Results) -> Measured | None:
     found = ratio(rows(results, "deliver", latency_ms=0), "plain", "per_second")
-    return found and Measured(f"{found} ×", True, found.median >= 1.0)
+    return None if found is None else Measured(f"{found} ×", True, found.median >= 1.0)
 
 
 def _slow_target(results: Results) -> Measured | None:

@@ -1,7 +1,8 @@
 """Live: changes committed in PostgreSQL, through Connect and our worker to the target; how late, and where.
 
-The stages of one change, all by the clock of one machine: committed (PostgreSQL), in the topic (the record's time, which
-Connect's producer gives it), in the changelog of `snapshots` (the broker's time), received and answered (the target's).
+The stages of one change, all by the clock of one machine: committed (PostgreSQL), in the topic (the record's time,
+which Connect's producer gives it), in the changelog of `snapshots` (the broker's time), received and answered (the
+target's).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Restart: the worker is killed with everybody in sync; how long until it delivers again, with its local state and without?
+"""Restart: the worker is killed with everybody in sync; how long until it delivers again, with local state and without?
 
 What it has to deliver are changes that came while it was dead, some for every partition: a worker is back when they are
 at the target. Until then a broker waits for the dead member's session to end, which is reported apart.
