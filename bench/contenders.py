@@ -154,7 +154,9 @@ class Other:
             "window": str(WINDOW),
         }
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
-        return Child([*self.peer.command(), *words], run.log, run.layout.environment())
+        # Nothing of the stack's: Faust would take APP_DATADIR for its own, and find the state of the run before.
+        env = {name: value for name, value in run.layout.environment().items() if name not in run.layout.env}
+        return Child([*self.peer.command(), *words], run.log, env)
 
     def topics(self, run: Run) -> list[str]:
         """Those that it makes."""
