@@ -78,6 +78,14 @@ def test_a_growing_lag_is_seen(second: float, words: str) -> None:
     assert words in page.measured(made(live=[row | halves]), {})
 
 
+@pytest.mark.parametrize(("users", "words"), [(200_000, "2.50 s"), (8_000, "not measured")])
+def test_a_restart_counts_at_the_size_that_the_target_names(users: int, words: str) -> None:
+    """A restart of few users is quick, and proves nothing of many."""
+    row = {"contender": "ours", "run": 1, "users": users, "local_state": True, "ready_after_assignment_seconds": 2.5}
+    lines = page.measured(made(restart=[row]), {}).splitlines()
+    assert words in next(line for line in lines if line.startswith("| restart with local state, 200,000"))
+
+
 def test_each_reason_belongs_to_a_target() -> None:
     """A key that is spelled wrong would never be quoted."""
     assert set(tomllib.loads(page.REASONS.read_text())) <= {target.key for target in TARGETS}
