@@ -57,10 +57,11 @@ def about(found: list[results.Result]) -> str:
     strikes = sum(result.strikes for result in found)
     failed = sum(not result.passed for result in found)
     minutes = sum(result.seconds for result in found) / 60
+    took = f" in {minutes:.0f} minutes" if all(result.seconds for result in found) else ""
     day = " to ".join(dict.fromkeys((days[0], days[-1])))
     return (
-        f"{day}: {len(found)} runs with {strikes} strikes under {changes:,} changes in {minutes:.0f} minutes on two "
-        f"shared cores; {failed} failed."
+        f"{day}: {len(found)} runs with {strikes} strikes under {changes:,} changes{took} on two shared "
+        f"cores; {failed} failed."
     )
 
 
