@@ -35,7 +35,7 @@ class Sink:
         while time.monotonic() < deadline and self.process.code is None:
             if b"\n" in (said := log.read_bytes()):
                 return dict(orjson.loads(said.splitlines()[0]))
-            time.sleep(0.05)
+            time.sleep(0.05)  # a poll: its first line of output is all that it tells
         raise BenchError(f"the target did not start: {self.process.last_lines()}")
 
     def reset(self, *, latency: float = 0.0, goal: int = 0, journal: bool = False) -> None:

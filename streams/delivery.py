@@ -22,6 +22,7 @@ from streams.deletes import Deletes
 from streams.foreign import Foreign
 from streams.jobs import Do, Inspector, Job
 from streams.ledger import Entry, Situation, State, decode
+from streams.only import Only
 from streams.orders import answered
 from streams.pace import Pace
 from streams.refused import Refused
@@ -65,6 +66,7 @@ class Delivery:
         self.upserts = Upserts(self)
         self.brake = Brake(settings.brake, pipeline)
         self.deletes = Deletes(self)
+        self.only = Only(settings.delivery.only, settings.partitions)
         self.refused = Refused(settings.delivery, pipeline.control)
         self.foreign = Foreign(pipeline)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -85,7 +87,7 @@ class Delivery:
     def found(self, partition: Partition, users: Iterable[tuple[bytes, Situation, int]]) -> None:
         """Queue what a scan found, as backlog."""
         if partition.replaying:
-            return
+            return  # `replayed` queues them (C9)
         now = time.monotonic()
         for key, situation, _ in users:
             if situation is Situation.PENDING:
@@ -261,26 +263,11 @@ class Delivery:
             keys = [user[2:] for user in members]
             partition.doubted.difference_update(keys)  # a call that begins from here on is a proof
             for user, key, (snap, entry) in zip(members, keys, partition.read(keys), strict=True):
-                if not self._selected(partition, key, entry is not None):
+                if not self.only.admits(partition, key, entry is not None):
                     self._land(user)
                     continue
                 jobs.append(self.inspector.inspect(partition, user, key, snap, entry))
         return await self._sorted(jobs, do)
-
-    def _selected(self, partition: Partition, key: bytes, known: bool) -> bool:
-        """Whether `delivery.only` lets this user out: named ids, or a share of the first N for each partition."""
-        only = self.settings.delivery.only
-        if only is None:
-            return True
-        if not isinstance(only, int):
-            return key.decode(errors="replace") in only
-        if known:
-            return True
-        return partition.admitted < self._share(partition, only) and partition.admit()
-
-    def _share(self, partition: Partition, only: int) -> int:
-        """How many of the first `only` users this partition may let out."""
-        return only // self.settings.partitions + (partition.number < only % self.settings.partitions)
 
     async def _sorted(self, jobs: list[Job], do: Do) -> list[Job]:
         mine: list[Job] = []
@@ -415,15 +402,7 @@ class Delivery:
             return "its call is on its way"
         if user in self.queues[Do.DELETE] and (why := doubt(self.pipeline.control.state)):
             return f"deletes wait: {why}"
-        return self._not_let_out(partition, key)
-
-    def _not_let_out(self, partition: Partition, key: bytes) -> str:
-        only = self.settings.delivery.only
-        if isinstance(only, int):
-            waits = partition.admitted >= self._share(partition, only) and partition.ledger.store.get(key) is None
-            return f"delivery.only lets the first {only} users out, and it is not among them" if waits else ""
-        waits = only is not None and key.decode(errors="replace") not in only
-        return "delivery.only (or DELIVERY_ONLY) names other users" if waits else ""
+        return self.only.why_not(partition, key)
 
     # -- giving up (O1) ----------------------------------------------------------------------------------------------
 

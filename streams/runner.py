@@ -84,14 +84,7 @@ class Runner:
         the offsets of those that are counted as read.
         """
         if self._next < 0:
-            self._first = self._next = await self._pipeline.committed(self.number)
-            assert self.partition is not None
-            # The first record of each partition of the source is an epoch, and what it made is kept for ever.
-            if self._first > 0 and self.partition.snapshots.store.get(records.EPOCHS) is None:
-                raise TruncatedError(
-                    f"the source has been read up to {self._first} in partition {self.number}, but "
-                    f"{self.partition.snapshots.topic} does not hold what came of it. {AGAIN}"
-                )
+            await self._begin()
         ends = self._pipeline.highwater(self.number) if batch[0].offset < self._first else self._first
         hole = batch[0].offset > self._next
         self._holes = self._holes + 1 if hole else 0
@@ -100,16 +93,31 @@ class Runner:
                 f"partition {self.number} of the source goes on at {batch[0].offset} instead of {self._next}; "
                 "a new start reads it again from the committed offset"
             )
-        if hole:  # Faust leaves out what arrives at the very moment of a rebalance
+        if hole:
             log.warning("read again partition=%d offset=%d found=%d", self.number, self._next, batch[0].offset)
-            try:
-                await self._pipeline.read_from(self.number, self._next)
-            except Exception:
-                if self.partition is None or not self.partition.closing:
-                    raise
+            await self._read_again()
             return False
         self._next = max(self._next, batch[-1].offset + 1)
         return True
+
+    async def _begin(self) -> None:
+        self._first = self._next = await self._pipeline.committed(self.number)
+        assert self.partition is not None
+        # The first record of each partition of the source is an epoch, and what it made is kept for ever.
+        if self._first > 0 and self.partition.snapshots.store.get(records.EPOCHS) is None:
+            raise TruncatedError(
+                f"the source has been read up to {self._first} in partition {self.number}, but "
+                f"{self.partition.snapshots.topic} does not hold what came of it. {AGAIN}"
+            )
+
+    async def _read_again(self) -> None:
+        """Seek what a hole lacks: under load, Faust left records out that arrived while a rebalance went on (F2)."""
+        assert self.partition is not None
+        try:
+            await self._pipeline.read_from(self.number, self._next)
+        except Exception:
+            if not self.partition.closing:  # else its next owner reads it
+                raise
 
     async def _own(self) -> None:
         pipeline, number = self._pipeline, self.number

@@ -37,4 +37,4 @@ class BlockingCalls:
             subs = self.bulk(entities)
             entities = [entity for entity in entities if entity["sub"] not in subs]
             if entities:
-                time.sleep(PAUSE)
+                time.sleep(PAUSE)  # whatever refused them needs a moment; it tells nobody when it is over

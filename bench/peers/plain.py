@@ -176,7 +176,7 @@ class Plain:
             self._under_way.update(window)
             unsent = await self._deliver(window)
             if unsent:
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(PAUSE)  # whatever refused them needs a moment
             self._under_way.difference_update(window)
             self._queue(unsent)
 

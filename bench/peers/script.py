@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -19,6 +18,7 @@ from psycopg.rows import dict_row
 from bench.peers.blocking import BlockingCalls
 from bench.peers.entity import entity_of
 from bench.peers.options import options
+from bench.people import json_row
 
 if TYPE_CHECKING:
     import argparse
@@ -53,7 +53,7 @@ def snapshots(database: str) -> Iterator[tuple[str, dict[str, Any]]]:
         user_id = ""
         snapshot: dict[str, Any] = {}
         for row in cursor:
-            values = {name: _text(value) for name, value in row.items()}
+            values = json_row(row)  # dates and times as Debezium writes them
             if str(row["id"]) != user_id:
                 if snapshot:
                     yield user_id, snapshot
@@ -109,15 +109,6 @@ def main() -> int:
         print(f"the database cannot be read: {error}".strip(), file=sys.stderr)
         return 1
     return 0
-
-
-def _text(value: Any) -> Any:
-    """Return dates and times as Debezium's `isostring` writes them."""
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    if isinstance(value, date):
-        return f"{value.isoformat()}Z"
-    return value
 
 
 if __name__ == "__main__":

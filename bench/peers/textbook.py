@@ -76,6 +76,7 @@ def make(chosen: argparse.Namespace) -> faust.App:
         async def send(stream: faust.Stream[dict[str, Any]]) -> None:
             """Send windows; each until all of it is stored."""
             await calls.open()
+            # `take` acknowledges what a crash may then lose (D3): the documentation teaches it, so it is measured.
             async for window in stream.take(chosen.window, within=WITHIN):
                 latest = {str(snapshot["user"]["id"]): snapshot for snapshot in window}
                 entities = [entity for user, snapshot in latest.items() if (entity := entity_of(user, snapshot))]
@@ -83,7 +84,7 @@ def make(chosen: argparse.Namespace) -> faust.App:
                     stored = await calls.bulk(entities)
                     entities = [entity for entity in entities if entity["sub"] not in stored]
                     if entities:
-                        await asyncio.sleep(PAUSE)
+                        await asyncio.sleep(PAUSE)  # whatever refused them needs a moment
 
     @app.task
     async def started() -> None:

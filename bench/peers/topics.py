@@ -22,7 +22,7 @@ async def make_topic(bootstrap: str, name: str) -> None:
         for _ in range(round(SHOWN_WITHIN / POLL)):
             if await _shown(admin, name):
                 return
-            await asyncio.sleep(POLL)
+            await asyncio.sleep(POLL)  # a poll: brokers tell nobody
         raise TimeoutError(f"the broker does not show topic {name}, which was made")
     finally:
         await admin.close()

@@ -63,7 +63,7 @@ async def measure(arena: Arena, plan: Plan) -> list[Row]:
     async with running(arena, plan.users) as race:
         for run in range(1, plan.runs + 1):
             for rate in plan.rates if run % 2 else reversed(plan.rates):
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(_PAUSE)  # the last calls of the one before must not be measured in this one
                 what = {"contender": OURS, "run": run, "rate": rate, "users": plan.users}
                 rows.append(await attempt(_live(race, run, rate, plan), **what))
     return rows

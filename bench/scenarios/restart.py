@@ -88,7 +88,7 @@ async def _settled(arena: Arena, race: Race) -> None:
         nonlocal before
         calls, before = before, int(arena.sink.stats()["calls"])
         if calls != before:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(1.0)  # the condition itself: for so long no call comes
             return 0.0
         return time.time() * covers(await arena.kafka.committed(race.run.group, topic), await arena.kafka.ends(topic))
 

@@ -63,7 +63,7 @@ async def _log_in(peers: Peers, change: Change, live: Live) -> None:
         if await peers.logs_in(change.email, change.password):
             live.login = (change.touched[0], time.time() - change.committed)
             return
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0.005)  # a poll: a log-in that succeeds is all that tells
 
 
 async def measure(peers: Peers, changes: Sequence[Change], live: Live, sub_of: Callable[[str], str]) -> None:
@@ -84,7 +84,7 @@ async def measure(peers: Peers, changes: Sequence[Change], live: Live, sub_of: C
             last = change.committed >= max(commits[user])
             arrived = arrival(await peers.states(sub_of(str(user))), change.committed, effect)
             while arrived is None and last and time.monotonic() < deadline:
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.1)  # a poll of the stand-in's history
                 arrived = arrival(await peers.states(sub_of(str(user))), change.committed, effect)
             if arrived is not None:
                 (live.held if change.held else live.latencies).append(arrived - change.committed)

@@ -108,4 +108,4 @@ async def _connected(url: str) -> psycopg.AsyncConnection:
         except psycopg.OperationalError:
             if time.monotonic() > deadline:
                 raise
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.2)  # a poll: a database that is being started again tells nobody

@@ -55,8 +55,9 @@ def test_of_a_figure_the_worst_is_shown() -> None:
 
 def test_a_fault_that_is_run_again_replaces_its_rows_only(tmp_path: Path) -> None:
     old = [Result("F1", "in bursts", 1), Result("F1", "now and then", 1), Result("F2", "two workers", 1)]
-    both = results.merged(old, [Result("F1", "now and then", 2, passed=True)])
+    both = results.merged(old, [Result("F1", "now and then", 2, passed=True)], ["F1"])
     assert [(result.fault, result.seed) for result in both] == [("F2", 1), ("F1", 2)]
+    assert results.merged(old, [], ["F1"]) == old[2:], "its stack did not start: the old success is none of this run"
     results.save(both, tmp_path / "kept")
     assert results.load(tmp_path / "kept") == both
 

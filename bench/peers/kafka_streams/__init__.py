@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
 from bench.peers import PeerError
-from demo.stack.places import cache_root, locked
+from demo.stack import Missing, StackError, maven
+from demo.stack.places import cache_root
 from demo.stack.prerequisites import java_command, missing
 
 HERE = Path(__file__).parent
@@ -26,19 +23,21 @@ def folder() -> Path:
 
 
 def build() -> None:
-    """Compile and fetch if it is not there. It appears by a rename, so it is complete or absent.
+    """Compile and fetch if it is not there.
 
     Raises:
-        PeerError: Maven could not; the text has its words.
+        PeerError: a prerequisite is missing, or Maven could not; the text says what.
     """
-    target = folder()
-    if target.is_dir():
-        return
-    if lines := missing():
-        raise PeerError("\n".join(lines))
-    with locked(cache_root() / "download.lock"):
-        if not target.is_dir():
-            _build(target)
+    try:
+        maven.filled(
+            folder(),
+            POM,
+            ("compile", "dependency:copy-dependencies"),
+            doing="building the Kafka Streams peer (once)",
+            could_not="build the Kafka Streams peer",
+        )
+    except (Missing, StackError) as error:
+        raise PeerError(str(error)) from None
 
 
 def command() -> list[str]:
@@ -49,22 +48,3 @@ def command() -> list[str]:
     home = folder()
     options = [f"-Xmx{HEAP}", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
     return [java, *options, "-cp", f"{home / 'build' / 'classes'}:{home / 'libs'}/*", "Peer"]
-
-
-def _build(target: Path) -> None:
-    print("building the Kafka Streams peer (once) ...", file=sys.stderr, flush=True)
-    part = Path(tempfile.mkdtemp(prefix="part-", dir=target.parent))
-    try:
-        goals = ("compile", "dependency:copy-dependencies")
-        words = ("mvn", "--batch-mode", "--no-transfer-progress", f"--file={POM}", f"-Dout={part}", *goals)
-        done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-        if done.returncode:
-            errors = [line for line in done.stdout.splitlines() if line.startswith("[ERROR]")][:5]
-            raise PeerError(
-                "Maven could not build the Kafka Streams peer; check the network or the mirror in Maven's "
-                "settings.xml, then try again:\n" + "\n".join(errors or done.stdout.splitlines()[-5:])
-            )
-        part.chmod(0o755)
-        part.rename(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

@@ -9,9 +9,12 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs" / "reliability.md"
@@ -92,9 +95,11 @@ def table(results: list[Result]) -> str:
     return "\n".join([head, *(_row(name, [r for r in results if r.fault == name]) for name in FAULTS)])
 
 
-def merged(old: list[Result], new: list[Result]) -> list[Result]:
-    """Of each fault the results of its newest run: one that was run again by itself replaces what it said before."""
-    again = {result.fault for result in new}
+def merged(old: list[Result], new: list[Result], again: Collection[str]) -> list[Result]:
+    """Of each fault the results of its newest run: those of `again` replace what they said before.
+
+    One of them that has no result now, because its stack did not start, has none: an old success must not stand.
+    """
     return [result for result in old if result.fault not in again] + new
 
 
