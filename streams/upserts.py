@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,17 @@ log = logging.getLogger(__name__)
 _ABOUT_EMAIL = (Reason.EMAIL_CONFLICT.value, Reason.CONFLICT.value)
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Users of a window that go in one call."""
+
+    jobs: list[Job]
+    #: calls with these users that failed.
+    failures: int
+    #: successes of all calls before the first of these.
+    since: int
+
+
 class Upserts:
     """Sends windows of live users."""
 
@@ -48,7 +59,7 @@ class Upserts:
         jobs = await self._delivery.prepare(users, Do.UPSERT)
         jobs = self._distinct(jobs)
         await self._announce(jobs)
-        await self._send(jobs, failures=0)
+        await self._send(jobs)
 
     def _distinct(self, jobs: list[Job]) -> list[Job]:
         """Keep users with the same address out of one call, and send alone who must go alone (C3)."""
@@ -89,24 +100,31 @@ class Upserts:
             for job, entry in entries:
                 job.entry = entry
 
-    async def _send(self, jobs: list[Job], failures: int, since: int | None = None) -> None:
-        """`failures` of these users together; `since` is the number of successes before the first of them."""
-        delivery = self._delivery
-        since = delivery.calls.successes if since is None else since
-        while jobs:  # no recursion: an outage of hours would end in a RecursionError
-            entities = [self._entity(job) for job in jobs]
-            try:
-                outcomes = await delivery.call(jobs, Do.UPSERT, partial(self._cidaas.bulk, entities))
-            except CidaasError as error:
-                jobs = await self._failed(jobs, error, failures, since)
-                failures += 1
-            except ChangedError:
-                delivery.release(jobs)  # paused while it waited for its turn
-                return
-            else:
-                delivery.calls.users_per_call.append(len(jobs))
-                await self._answered(jobs, outcomes)
-                return
+    async def _send(self, jobs: list[Job]) -> None:
+        """Call for these users, in parts when a call for all of them fails.
+
+        What a failure means is decided when each part has been called: the success of another one may tell that cidaas
+        is well.
+        """
+        parts = [_Part(jobs, 0, self._delivery.calls.successes)]
+        while parts:
+            called = [(part, await self._called(part.jobs)) for part in parts if part.jobs]
+            again = await asyncio.gather(*(self._failed(part, error) for part, error in called if error is not None))
+            parts = [part for more in again for part in more]
+
+    async def _called(self, jobs: list[Job]) -> CidaasError | None:
+        """Make one call; returns how it failed as a whole. If it did not, the users have been released."""
+        entities = [self._entity(job) for job in jobs]
+        try:
+            outcomes = await self._delivery.call(jobs, Do.UPSERT, partial(self._cidaas.bulk, entities))
+        except CidaasError as error:
+            return error
+        except ChangedError:
+            self._delivery.release(jobs)  # paused while it waited for its turn
+        else:
+            self._delivery.calls.users_per_call.append(len(jobs))
+            await self._answered(jobs, outcomes)
+        return None
 
     def _entity(self, job: Job) -> dict[str, object]:
         assert job.mapped is not None and job.mapped.entity is not None
@@ -116,11 +134,11 @@ class Upserts:
 
     # -- whole-call failures (C4, C6) ------------------------------------------------------------------------------
 
-    async def _failed(self, jobs: list[Job], error: CidaasError, failures: int, since: int) -> list[Job]:
-        """Do what the table says; returns who goes again together."""
-        delivery, policy = self._delivery, error.policy
-        others = delivery.calls.successes > since
-        halve = policy.halve is Halve.AT_ONCE or (policy.halve is Halve.SECOND_TIME and failures >= 1 and others)
+    async def _failed(self, part: _Part, error: CidaasError) -> list[_Part]:
+        """Do what the table says; returns who goes again, and with whom."""
+        delivery, policy, jobs = self._delivery, error.policy, part.jobs
+        others = delivery.calls.successes > part.since
+        halve = policy.halve is Halve.AT_ONCE or (policy.halve is Halve.SECOND_TIME and part.failures >= 1 and others)
         if halve and len(jobs) == 1:
             reason = Reason.SERVER_ERROR if error.kind is Kind.SERVER else Reason.REFUSED_CALL
             await self._write([(jobs[0], quarantined(jobs[0], reason, str(error)))])
@@ -130,13 +148,11 @@ class Upserts:
         if halve:
             half = len(jobs) // 2
             log.info("call halved users=%d kind=%s", len(jobs), error.kind.value)
-            since = delivery.calls.successes  # the other half's success tells that cidaas is well
-            await self._send(jobs[:half], failures, since)
-            await self._send(jobs[half:], failures, since)
-        elif policy.halve is Halve.SECOND_TIME:
-            return jobs
-        else:
-            delivery.release(jobs)
+            since = delivery.calls.successes
+            return [_Part(some, part.failures + 1, since) for some in (jobs[:half], jobs[half:])]
+        if policy.halve is Halve.SECOND_TIME:
+            return [_Part(jobs, part.failures + 1, part.since)]
+        delivery.release(jobs)
         return []
 
     # -- answers (C3) ----------------------------------------------------------------------------------------------

@@ -402,6 +402,31 @@ def test_a_500_is_halved_when_the_same_window_fails_twice_while_others_succeed(t
     play(tmp_path, scenario)
 
 
+@pytest.mark.parametrize("guilty", [1, 30, 50])
+def test_a_half_that_fails_is_judged_by_the_other_half(tmp_path: Path, guilty: int) -> None:
+    """C6: with nobody else to tell that cidaas is well, each halving still costs one failed call, and no more."""
+
+    async def scenario(world: World) -> None:
+        await world.sign_up(*range(1, 51))
+        failed = 0
+
+        def fault(entities: list[dict[str, Any]]) -> None:
+            nonlocal failed
+            if any(entity["sub"] == world.sub(guilty) for entity in entities):
+                failed += 1
+                raise failure(Kind.SERVER, "cidaas answered 500", status=500)
+
+        world.tenant.fault = fault
+        world.go()
+        await world.until(lambda: failed == 1, "the first failure")
+        await world.sign_up(100)
+        await world.until(lambda: world.where(guilty) is Situation.QUARANTINED, "the guilty one", 10 * SETTLE)
+        assert failed <= 2 + 6, "once whole, once again, then one for each halving"
+        await world.in_sync(*(number for number in range(1, 51) if number != guilty))
+
+    play(tmp_path, scenario)
+
+
 def test_while_nothing_succeeds_nobody_is_blamed(tmp_path: Path) -> None:
     """C6: an outage that answers 500 must not put 500,000 users into quarantine."""
 
