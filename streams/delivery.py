@@ -72,7 +72,8 @@ class Delivery:
         self._tasks: set[asyncio.Task[None]] = set()
         self._poke = asyncio.Event()
         self._taking = True
-        self._cap = settings.delivery.concurrency
+        #: windows at a time. More than calls: while some are in flight, others are read, encoded and written down.
+        self._cap = settings.delivery.concurrency + (settings.delivery.concurrency + 1) // 2
         #: users who wait until a person has made upserts possible.
         self._held: set[bytes] = set()
         #: figures for `status` and /metrics

@@ -235,9 +235,8 @@ class Join:
         if not work.dirty:
             return
         keys = list(work.dirty)
-        for key, (snap, entry) in zip(keys, partition.read(keys), strict=True):
-            flags = int(work.snaps[key].flags)
-            before = work.before.get(key)
+        for key, entry in zip(keys, partition.ledger.store.get_many(keys), strict=True):
+            snap, before = work.snaps[key], work.before.get(key)
             partition.known += before is None
-            partition.gone += bool(flags & GONE) - bool((before or 0) & GONE)
-            self._joined(partition, key, partition.situation(snap, entry), work.dirty[key])
+            partition.gone += bool(snap.flags & GONE) - bool((before or 0) & GONE)
+            self._joined(partition, key, partition.standing_of(snap, entry), work.dirty[key])

@@ -69,7 +69,7 @@ def producer(kafka: Kafka) -> AIOKafkaProducer:
         **connection(kafka),
         acks="all",
         enable_idempotence=True,
-        compression_type="lz4",
+        compression_type="zstd",
         linger_ms=0,
         max_batch_size=512 * 1024,
         max_request_size=8 * 1024 * 1024,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 from struct import Struct
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -80,12 +80,11 @@ class Entry:
         return _HEAD.pack(owner, count, *self.version, identity, self.state) + orjson.dumps(body)
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The header of an encoded entry."""
+class Head(NamedTuple):
+    """The header of an encoded entry; `nth` is its count, which a tuple has another meaning for."""
 
     owner: int
-    count: int
+    nth: int
     version: Position
     mapping_id: bytes
     state: int

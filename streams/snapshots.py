@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 from struct import Struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -105,8 +105,7 @@ class Snapshot:
         return _HEAD.pack(owner, *self.applied, *self.version, self.flags) + orjson.dumps(body)
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """The header of an encoded snapshot."""
 
     owner: int

@@ -17,8 +17,8 @@ from __future__ import annotations
 import enum
 import re
 import unicodedata
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -40,8 +40,7 @@ class OutcomeKind(enum.Enum):
     UNCLEAR = "unclear"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What the answer proves of one user that was sent.
 
     `process_state` is cidaas' word ("" where none was readable). `sub_seen` is the `sub` of the answer, never
@@ -113,8 +112,8 @@ def read_bulk(body: bytes, request: Sequence[Mapping[str, Any]]) -> list[Outcome
     if not others:
         return outcomes
     if len(outcomes) == 1 and outcomes[0].reason is Reason.UNMATCHED:  # nobody else was sent
-        outcomes = [replace(outcomes[0], reason=Reason.FOREIGN_SUB, sub_seen=others[0])]
-    return [replace(outcome, others=others) for outcome in outcomes]
+        outcomes = [outcomes[0]._replace(reason=Reason.FOREIGN_SUB, sub_seen=others[0])]
+    return [outcome._replace(others=others) for outcome in outcomes]
 
 
 def read_email(body: bytes) -> str | None:

@@ -81,7 +81,7 @@ def rank(kind: TableKind, key: bytes, value: bytes) -> tuple[int, ...]:
         head = snapshots.head(value)
         return (*head.applied, head.owner)
     entry = ledger.head(value)
-    return (entry.owner, entry.count)
+    return (entry.owner, entry.nth)
 
 
 class Changelog:

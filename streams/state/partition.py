@@ -25,6 +25,7 @@ from streams.state.store import RESERVED
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from streams.snapshots import Snapshot
     from streams.state.changelog import Changelog
     from streams.state.store import Stored
 
@@ -243,6 +244,11 @@ class Partition:
         return ledger.situation(
             snapshots.head(snap.value), None if entry is None else ledger.head(entry.value), self._mapping_bytes
         )
+
+    def standing_of(self, snap: Snapshot, entry: Stored | None) -> Situation:
+        """The same for a snapshot in hand, whose encoded form is in the store."""
+        head = snapshots.Head(0, snap.applied, snap.version, snap.flags)
+        return ledger.situation(head, None if entry is None else ledger.head(entry.value), self._mapping_bytes)
 
     def moved(self, key: bytes, situation: Situation | None) -> None:
         """Note where a user stands now."""

@@ -76,7 +76,7 @@ def writes_into(world: World, sender: int, victim: str, times: int = 1) -> None:
                 continue
             world.tenant.users[victim] = {**entity, "sub": victim}
             outcomes.append(Outcome(OutcomeKind.UNCLEAR, "UPDATED", victim, reason=Reason.FOREIGN_SUB))
-        return [replace(outcome, others=(victim,)) for outcome in outcomes]
+        return [outcome._replace(others=(victim,)) for outcome in outcomes]
 
     world.tenant.fault = fault
 

@@ -60,7 +60,7 @@ def test_an_entry_is_decoded_as_it_was_encoded_and_its_header_says_the_same(it: 
     it.owner, it.count = owner, count
     assert ledger.decode(value) == it
     head = ledger.head(value)
-    assert (head.owner, head.count, head.version) == (owner, count, it.version)
+    assert (head.owner, head.nth, head.version) == (owner, count, it.version)
     assert (head.mapping_id.hex(), head.state) == (it.mapping_id, it.state)
 
 
