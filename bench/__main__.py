@@ -73,6 +73,7 @@ def main() -> int:
     except PeerError as error:
         say(str(error))
         return 2
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background jobs ignore it
     for number in (signal.SIGTERM, signal.SIGHUP):  # like Ctrl-C: everything that was started is ended
         signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     try:

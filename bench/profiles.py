@@ -68,7 +68,7 @@ def summary(name: str, users: int, stacks: Iterable[str]) -> str:
     whole: Counter[tuple[str, ...]] = Counter()
     for line in stacks:
         stack, _, count = line.rpartition(" ")
-        frames = tuple(name for frame in stack.split(";") if (name := frame.strip())) or ("unknown",)
+        frames = tuple(part for frame in stack.split(";") if (part := frame.strip())) or ("unknown",)
         alone[frames[-1]] += int(count)
         whole[frames[-6:]] += int(count)
         for frame in set(frames):

@@ -347,10 +347,17 @@ class Delivery:
                 result.state, result.reason = State.IN_DOUBT, "put in doubt while its call was under way"
         changelog = partition.ledger
         owner, count = changelog.owner, changelog.next_count
-        await changelog.put([(job.key, entry.encode(owner, count())) for job, entry in results])
-        keys = [job.key for job, _ in results]
-        for key, (snap, entry) in zip(keys, partition.read(keys), strict=True):
-            partition.moved(key, partition.situation(snap, entry))
+        items = [(job.key, entry.encode(owner, count())) for job, entry in results]
+        await changelog.put(items)
+        newer: list[bytes] = []
+        for (job, _), (key, entry) in zip(results, items, strict=True):
+            # What is joined from here on is told to us; what was joined while the user was in flight was told before.
+            if job.snap is None or any(queue.flying.get(job.user) for queue in self.queues.values()):
+                newer.append(key)
+            else:
+                partition.moved(key, partition.standing_of(job.snap, entry))
+        for key, (snap, stored) in zip(newer, partition.read(newer) if newer else [], strict=True):
+            partition.moved(key, partition.situation(snap, stored))
 
     def wait(self, job: Job, seconds: float) -> None:
         """Put a user that is in flight back, to be looked at again later."""

@@ -239,4 +239,4 @@ class Join:
             snap, before = work.snaps[key], work.before.get(key)
             partition.known += before is None
             partition.gone += bool(snap.flags & GONE) - bool((before or 0) & GONE)
-            self._joined(partition, key, partition.standing_of(snap, entry), work.dirty[key])
+            self._joined(partition, key, partition.standing_of(snap, entry and entry.value), work.dirty[key])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -128,8 +129,11 @@ Control = Removal | ReadAgain | SetAside | Resync | Answer | Epoch
 
 def after_commit(sequence: object) -> int | None:
     """Read the LSN of the last commit before a transaction from Debezium's `source.sequence`."""
-    if not isinstance(sequence, str):
-        return None
+    return _first(sequence) if isinstance(sequence, str) else None
+
+
+@lru_cache(maxsize=64)  # all rows of a transaction, and of a snapshot, say the same
+def _first(sequence: str) -> int | None:
     first = orjson.loads(sequence)[0]
     return None if first is None else int(first)
 

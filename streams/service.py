@@ -63,7 +63,12 @@ class NoRecovery(Recovery):
 
 
 class Tables(TableManager):
-    """Faust's table manager with that recovery."""
+    """Faust's table manager with that recovery, and a start that does not wait."""
+
+    async def on_start(self) -> None:
+        """As Faust's, but without its second of waiting for tables that agents may make: ours are declared before."""
+        await self._update_channels()
+        await self.recovery.start()
 
     @property
     def recovery(self) -> Recovery:

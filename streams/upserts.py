@@ -109,7 +109,8 @@ class Upserts:
         parts = [_Part(jobs, 0, self._delivery.calls.successes)]
         while parts:
             called = [(part, await self._called(part.jobs)) for part in parts if part.jobs]
-            again = await asyncio.gather(*(self._failed(part, error) for part, error in called if error is not None))
+            failed = [(part, error) for part, error in called if error is not None]
+            again = await asyncio.gather(*(self._failed(part, error) for part, error in failed)) if failed else []
             parts = [part for more in again for part in more]
 
     async def _called(self, jobs: list[Job]) -> CidaasError | None:

@@ -245,10 +245,10 @@ class Partition:
             snapshots.head(snap.value), None if entry is None else ledger.head(entry.value), self._mapping_bytes
         )
 
-    def standing_of(self, snap: Snapshot, entry: Stored | None) -> Situation:
-        """The same for a snapshot in hand, whose encoded form is in the store."""
+    def standing_of(self, snap: Snapshot, entry: bytes | None) -> Situation:
+        """The same for a snapshot in hand, whose encoded form is in the store, and an encoded entry."""
         head = snapshots.Head(0, snap.applied, snap.version, snap.flags)
-        return ledger.situation(head, None if entry is None else ledger.head(entry.value), self._mapping_bytes)
+        return ledger.situation(head, None if entry is None else ledger.head(entry), self._mapping_bytes)
 
     def moved(self, key: bytes, situation: Situation | None) -> None:
         """Note where a user stands now."""
