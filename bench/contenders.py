@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bench.peers import Peer
     from demo.stack.layout import Layout
 
-OURS = "ours"
+OURS, PAIR = "ours", "pair"
 CONCURRENCY, WINDOW = 8, 50
 FAUST = [str(Path(sys.executable).parent / "faust"), "-A", "streams.app", "worker", "-l", "info"]
 
@@ -129,6 +129,17 @@ class Ours:
             return False
 
 
+class Pair(Ours):
+    """Two of our workers, which share the partitions: one process of Python is one core."""
+
+    name, title = PAIR, "this pipeline, two workers"
+    modes = frozenset(("deliver",))
+
+    def start(self, run: Run, mode: str) -> Child:
+        """Start both."""
+        return Child([sys.executable, "-m", "bench.pair", *FAUST], run.log, self.environment(run, mode))
+
+
 class Other:
     """A peer."""
 
@@ -179,7 +190,7 @@ def contenders(names: Collection[str] | None = None) -> list[Contender]:
     """All of them, ours first, or those named."""
     from bench.peers import PEERS
 
-    everybody: list[Contender] = [Ours(), *(Other(peer) for peer in PEERS.values())]
+    everybody: list[Contender] = [Ours(), Pair(), *(Other(peer) for peer in PEERS.values())]
     return [one for one in everybody if names is None or one.name in names]
 
 
@@ -220,4 +231,4 @@ def _lines(store: Store) -> Iterator[bytes]:
 
 
 def _free_port() -> int:
-    return next(port for port in range(17_100, 20_000) if is_free(port))
+    return next(port for port in range(17_100, 20_000, 2) if is_free(port) and is_free(port + 1))

@@ -51,10 +51,10 @@ def of(runs: Iterable[Row], key: str) -> Spread | None:
     return spread(values(runs, key))
 
 
-def ratio(runs: Sequence[Row], peer: str, key: str) -> Spread | None:
+def ratio(runs: Sequence[Row], peer: str, key: str, mine: str = OURS) -> Spread | None:
     """Ours over a peer's, round by round: only what ran one after the other is compared."""
     ours, theirs = ({row["run"]: row[key] for row in runs if row["contender"] == name and key in row}
-                    for name in (OURS, peer))  # fmt: skip
+                    for name in (mine, peer))  # fmt: skip
     return spread([ours[run] / theirs[run] for run in ours.keys() & theirs.keys() if theirs[run]])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bench.contenders import OURS
+from bench.contenders import OURS, PAIR
 from bench.figures import Row, Spread, number, of, ratio, rows, spread, values
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 TITLES = {
     OURS: "**this pipeline**",
+    PAIR: "this pipeline, two workers",
     "plain": "plain aiokafka + rocksdict",
     "textbook": "textbook Faust",
     "kafka_streams": "Kafka Streams",
