@@ -106,9 +106,12 @@ class Connect:
         return found
 
     async def offsets(self, name: str) -> list[dict[str, Any]]:
-        """Return the stored offsets: empty before the first one, also while the initial snapshot runs."""
+        """Return the stored offsets: empty before the first one, also while the initial snapshot runs.
+
+        One that was deleted a moment ago is still listed, with null in its place.
+        """
         answer = await self._get(f"/connectors/{name}/offsets")
-        return [] if answer is None else list(answer["offsets"])
+        return [] if answer is None else [one for one in answer["offsets"] if one.get("offset")]
 
     async def put_config(self, name: str, config: Mapping[str, str]) -> bool:
         """Create or update the connector; return whether anything changed. A stopped one stays stopped."""

@@ -238,7 +238,7 @@ class Eye:
         if status is None:
             return Connector("")
         offsets = await self._connect.offsets(name)
-        lsn = position(offsets[0].get("offset", {})) if offsets else None
+        lsn = position(offsets[0]["offset"]) if offsets else None
         return Connector(status.state, status.tasks, status.trace, lsn)
 
 

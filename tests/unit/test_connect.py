@@ -49,6 +49,13 @@ async def test_a_connector_that_is_not_there_is_none() -> None:
         assert not await client.delete("x")
 
 
+async def test_an_offset_that_was_deleted_is_none() -> None:
+    """Connect lists it with null for a moment; a repair deletes it while the guard looks."""
+    gone = {"offsets": [{"partition": {"server": "legacy"}, "offset": None}]}
+    async with connect(lambda _: httpx.Response(200, json=gone)) as client:
+        assert await client.offsets("x") == []
+
+
 async def test_a_rebalance_is_waited_out() -> None:
     answers = [httpx.Response(409, json={"message": "rebalance"}), state("RUNNING", "RUNNING")]
 
