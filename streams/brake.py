@@ -94,7 +94,11 @@ class Brake:
         self._under_way: dict[int, int] = {}
 
     async def publish(self, partition: Partition) -> None:
-        """Put the partition's figure into the control topic when it has decisions that are not there yet."""
+        """Put the partition's figure into the control topic when it has decisions that are not there yet.
+
+        The brake judges them now: a delete that has to wait for something else (a pause, a doubt of the source, cidaas
+        away) is looked at when the window may have passed over those that were decided with it.
+        """
         # Judged by what stands there, not by what was sent: a cancelled put, or a former owner that thawed, must not
         # leave an older figure for which every delete would wait for ever.
         name, number, upto = f"{FIGURE}{partition.number}", partition.number, partition.decisions.upto
@@ -110,6 +114,7 @@ class Brake:
         finally:
             if self._under_way.get(number) == upto:
                 del self._under_way[number]
+        await self._judge()
 
     async def refresh(self, partition: Partition) -> None:
         """Keep the number of users in the partition's figure right to a tenth: the limit is a share of all of them."""
@@ -154,14 +159,14 @@ class Brake:
             return Verdict.GO
         if self._is_on():
             return Verdict.PARK
-        count, limit = self.total()
-        if unanswered(state, self._limits) > limit:
-            await self._trip(count, limit)
-            return Verdict.PARK
-        return Verdict.GO
+        await self._judge()
+        return Verdict.PARK if self._is_on() else Verdict.GO
 
-    async def _trip(self, count: int, limit: int) -> None:
-        await self.hold(f"{count} deletes within {self._limits.window / 60:.0f} minutes, more than {limit}")
+    async def _judge(self) -> None:
+        """Hold all deletes when too many are decided that no person has answered."""
+        count, limit = self.total()
+        if unanswered(self._pipeline.control.state, self._limits) > limit:
+            await self.hold(f"{count} deletes within {self._limits.window / 60:.0f} minutes, more than {limit}")
 
     async def hold(self, why: str) -> None:
         """Park all deletes until a person answers."""

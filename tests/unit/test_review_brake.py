@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +12,9 @@ from fakes import SETTINGS
 from world import World
 
 from streams.brake import FIGURE, TRIPPED, Verdict, answer
+from streams.control import DELIVERY
 from streams.ledger import Situation
+from streams.source.faults import Fault, record_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +50,35 @@ def test_a_delete_that_is_being_parked_when_the_answer_comes_hears_of_it(tmp_pat
         where = {world.where(number) for number in (1, 2, 3)}
         assert where == {Situation.IN_SYNC if allow else Situation.REJECTED}
         answers.cancel()
+        await world.stop()
+
+    run(scenario(), clock)
+
+
+@pytest.mark.parametrize("why", ["paused", "in doubt"])
+def test_deletes_that_had_to_wait_are_counted_where_they_were_decided(tmp_path: Path, why: str) -> None:
+    """Judged when they leave, ten minutes later, each would stand alone in the window."""
+    clock = Clock()
+
+    async def scenario() -> None:
+        world = await World.start(tmp_path, clock, settings=BRAKED)
+        control = world.pipeline.control
+        world.go()
+        users = range(1, 11)
+        await world.sign_up(*users)
+        await world.in_sync(*users)
+        name = DELIVERY if why == "paused" else record_name("slot_lost")
+        body = {"paused": True} if why == "paused" else asdict(Fault("slot_lost", "lost", "repair", 0.0))
+        await control.put(name, body)
+        await world.remove(*users[:5])
+        await world.delivery.brake.publish(world.partition)  # as `Runner` does, after each batch
+        await asyncio.sleep(LIMITS.window + 100)
+        await world.remove(users[5])
+        await world.delivery.brake.publish(world.partition)
+        await control.put(name, {"paused": False} if why == "paused" else None)
+        await asyncio.sleep(60)
+        assert [user for user in users if "delete" in world.calls(user)] == []
+        assert world.partition.counts[Situation.PARKED] == 6
         await world.stop()
 
     run(scenario(), clock)
