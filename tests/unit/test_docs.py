@@ -31,7 +31,7 @@ FAUST = "faust -A streams.app "
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
-    found = re.compile(rf"^```{language}\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    found = re.compile(rf"^ *```{language}\n(.*?)^ *```", re.MULTILINE | re.DOTALL)  # also inside a list
     return [(name, block) for name, text in PAGES.items() for block in found.findall(text)]
 
 
