@@ -36,7 +36,7 @@ def _newer(body: dict[str, Any]) -> str:
     topic = body.get("topic") or {}
     if topic.get("waiting") is not None:
         where = f"{topic['name']}, partition {topic['partition']}, offset {topic['waiting']}"
-        return f"a record of it ({where}) is not joined yet: {topic['end'] - topic['joined']} records wait there"
+        return f"a record of it ({where}) is not joined yet: {records(topic['end'] - topic['joined'])} there"
     if body["snapshot"] is None or body["situation"] == "set_aside":
         return ""
     if differs := _differs(body["snapshot"], body.get("legacy") or {}):
@@ -55,8 +55,11 @@ def _differs(snap: dict[str, Any], legacy: dict[str, Any]) -> str:
         return "its row is in the legacy database" if there else "its row is gone from the legacy database"
     if legacy["row"] != "there":
         return ""
-    if legacy["mapping"] != snap["mapping"]:
+    alike = legacy["mapping_id"] == snap["mapping_id"]  # else the worker runs with another configuration
+    if alike and legacy["mapping"] != snap["mapping"]:
         return f"its row in the legacy database is {mapped(legacy['mapping'])} now"
+    if alike and legacy["entity"] != snap["entity"]:
+        return "its rows in the legacy database have other values now"
     if legacy["credentials"] != [credential["id"] for credential in snap["credentials"] if credential["there"]]:
         return "the legacy database has other credential rows of it"
     return ""
@@ -64,6 +67,11 @@ def _differs(snap: dict[str, Any], legacy: dict[str, Any]) -> str:
 
 #: What the mapping makes of a row, in words.
 _MAPPED = {"live": "live", "deleted": "marked as deleted", "not_selected": "left out by the mapping"}
+
+
+def records(number: int) -> str:
+    """So many records wait, in words."""
+    return f"{number:,} records wait" if number != 1 else "1 record waits"
 
 
 def mapped(status: str | None) -> str:
@@ -80,7 +88,7 @@ def _never(body: dict[str, Any]) -> str:
     seen = "never seen in the source: the legacy database has its row, but no record of it has come"
     topic, initial = body["topic"], body["source"]["initial"]
     if topic["looked"] < topic["end"]:
-        why = f"{topic['end'] - topic['joined']} records of its partition wait to be joined, perhaps its own"
+        why = f"{records(topic['end'] - topic['joined'])} in its partition, perhaps its own among them"
     elif initial != "complete":
         why = f"the initial snapshot is {initial}"
     else:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from streams.explain import mapped
+from streams.explain import mapped, records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,6 @@ def timeline(body: dict[str, Any]) -> list[dict[str, Any]]:
         for part in (_source, _snapshot, _ledger, _now)
         for at, stage, what in part(body)
     ]
-
 
 
 def _source(body: dict[str, Any]) -> Moments:
@@ -76,8 +75,9 @@ def _snapshot(body: dict[str, Any]) -> Moments:
     if snap["row"] == "there":
         columns = f"{len(snap['columns'])} columns set, {len(snap['null_columns'])} NULL"
         row = f"its row is {mapped(snap['mapping'])}, {columns}"
-    version = f"version {snap['version'][1]} of epoch {snap['version'][0]}"
-    yield snap["written"], "joined", f"{version}: {row}, {_rows(there)}"
+    (_, version), (_, applied) = snap["version"], snap["applied"]
+    where = f"offset {applied}" if version == applied else f"offset {applied}, version of offset {version}"
+    yield snap["written"], "joined", f"{where}: {row}, {_rows(there)}"
     if snap["set_aside"] is not None:
         yield None, "set aside", snap["set_aside"]["reason"]
 
@@ -104,7 +104,7 @@ def _answer(entry: dict[str, Any], snap: dict[str, Any] | None) -> str:
     elif entry["state"] in ("retrying", "quarantined", "dropped"):
         parts.append(f"try {entry['attempts']}")
     if entry["reason"]:
-        parts.append(f"{entry['reason']} {entry['message']}".strip())
+        parts.append(f"{entry['reason']}: {entry['message']}".strip(": "))
     if entry["by"]:
         parts.append(f"by {entry['by']}")
     if entry["latency"]:
@@ -112,7 +112,7 @@ def _answer(entry: dict[str, Any], snap: dict[str, Any] | None) -> str:
     if entry["notes"]:
         parts.append(f"without {', '.join(entry['notes'])}")
     if snap is not None and entry["version"] != snap["version"]:
-        parts.append(f"that was version {entry['version'][1]}, not the latest")
+        parts.append(f"of offset {entry['version'][1]}, not the latest version")
     elif not entry["same_mapping"]:
         parts.append("under another mapping than today's")
     return ", ".join(parts)
@@ -123,7 +123,7 @@ def _now(body: dict[str, Any]) -> Moments:
     yield None, "legacy row", _legacy(legacy)
     waits = topic["end"] - topic["joined"]
     more = ", none of them of this user" if topic["waiting"] is None and topic["looked"] >= topic["end"] else ""
-    behind = f"{waits:,} records wait{more}" if waits > 0 else "nothing waits"
+    behind = f"{records(waits)}{more}" if waits > 0 else "nothing waits"
     yield None, "topic", f"{topic['name']}, partition {topic['partition']}, joined up to {topic['joined']}: {behind}"
     for fault in body["source"]["faults"]:
         yield None, "source", f"changes were lost: {fault}"

@@ -17,14 +17,14 @@ from streams.comparison import Found
 from streams.explain import sentence
 from streams.jobs import Do
 from streams.ledger import Situation
-from streams.mapping import status_of
+from streams.mapping import fingerprint, map_user, status_of
 from streams.orders import BY
 from streams.source import faults
 from streams.standing import Standing
 from streams.sweep import summary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from streams.pipeline import Pipeline
     from streams.settings import Settings
@@ -217,13 +217,28 @@ def look(
     """One user from what the tables hold: `describe`, what the mapping makes of its row, and when both were written."""
     body = describe(user_id, snap and snap.value, entry and entry.value, mapping_id)
     if snap is not None:
-        row = snapshots.decode(snap.value).user
-        values = row.values if row is not None else None
-        body["snapshot"]["mapping"] = None if values is None else status_of(values, settings)
-        body["snapshot"]["written"] = snap.time_ms / 1000
+        decoded = snapshots.decode(snap.value)
+        values = decoded.user.values if decoded.user is not None else None
+        body["snapshot"] |= likeness(settings, user_id, values, decoded.live_credentials())
+        body["snapshot"] |= {"mapping_id": mapping_id, "written": snap.time_ms / 1000}
     if entry is not None:
         body["ledger"]["written"] = entry.time_ms / 1000
     return body
+
+
+def likeness(
+    settings: Settings, user_id: str, row: Mapping[str, Any] | None, credentials: Iterable[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What the mapping makes of a user's rows, to be compared and not to be read: its word, and a fingerprint.
+
+    Without the lazy columns: they may differ for long.
+    """
+    status = None if row is None else status_of(row, settings)
+    if row is None or status != "live":
+        return {"mapping": status, "entity": ""}
+    values = {name: value for name, value in row.items() if name not in settings.source.users.lazy}
+    entity = map_user(user_id, values, credentials, settings).entity
+    return {"mapping": status, "entity": fingerprint(entity) if entity is not None else ""}
 
 
 def describe(user_id: str, snap: bytes | None, entry: bytes | None, mapping_id: str) -> dict[str, Any]:

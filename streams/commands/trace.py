@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from streams import views
 from streams.commands import base, whom
 from streams.commands.status import initial_snapshot
 from streams.commands.user import look_up
 from streams.explain import has_latest, sentence
 from streams.legacy import Legacy, LegacyAwayError
-from streams.mapping import status_of, sub_of
+from streams.mapping import sub_of
 from streams.offline import read_control
 from streams.settings import ConfigError
 from streams.source import faults
@@ -80,14 +81,15 @@ async def rows_now(settings: Settings, user_id: str, expected: str) -> dict[str,
     try:
         found = await legacy.rows([user_id])
     except (LegacyAwayError, ConfigError) as error:
-        return {"row": None, "why": str(error), "mapping": None, "credentials": []}
+        return {"row": None, "why": str(error), "credentials": []}
     finally:
         await legacy.close()
     if user_id not in found:
-        return {"row": "impossible", "mapping": None, "credentials": []}
+        return {"row": "impossible", "credentials": []}
     row, credentials = found[user_id]
-    mapping = status_of(row, settings) if row is not None else None
-    return {"row": "not there" if row is None else "there", "mapping": mapping, "credentials": sorted(credentials)}
+    likeness = views.likeness(settings, user_id, row, credentials.values())
+    there = {"row": "not there" if row is None else "there", "credentials": sorted(credentials)}
+    return there | likeness | {"mapping_id": settings.mapping.id}
 
 
 def text(body: dict[str, Any]) -> str:
