@@ -153,7 +153,7 @@ def _waiting(body: dict[str, Any], entry: dict[str, Any] | None) -> str:
         idle = " No worker runs, either." if body.get("worker_runs") is False else ""
         return f"delivery is paused ({body['paused'].get('why', '')}); `resume` lets it go on.{idle}"
     if body.get("waiting"):
-        return f"{body['waiting']}."
+        return f"{body['waiting'].rstrip('.')}."
     if entry is not None and entry["reason"] in (PURGE_NOT_PROVED, PURGE_NOT_ANSWERED):
         return f"{entry['reason']} (C8)."
     if entry is not None and entry["state"] == "retrying":
