@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections import Counter
 from dataclasses import asdict
@@ -18,21 +17,19 @@ from streams.comparison import Found
 from streams.explain import sentence
 from streams.jobs import Do
 from streams.ledger import Situation
-from streams.mapping import fingerprint, map_user, status_of
+from streams.likeness import likeness
 from streams.orders import BY
 from streams.source import faults
 from streams.standing import Standing
 from streams.sweep import summary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from streams.pipeline import Pipeline
     from streams.settings import Settings
     from streams.state.store import Stored
 
-#: The end of a moment with a fraction of a second; without the zeros it is the first group.
-_FRACTION = re.compile(r"(?<=T\d\d:\d\d:\d\d)(?:\.0+|(\.\d*?)0+)(?=Z?$)")
 #: Users looked at before the event loop gets its turn.
 _SLICE = 500
 
@@ -227,26 +224,6 @@ def look(
     if entry is not None:
         body["ledger"]["written"] = entry.time_ms / 1000
     return body
-
-
-def likeness(
-    settings: Settings, user_id: str, row: Mapping[str, Any] | None, credentials: Iterable[Mapping[str, Any]]
-) -> dict[str, Any]:
-    """What the mapping makes of a user's rows, to be compared and not to be read: its word, and a fingerprint.
-
-    Without the lazy columns, which may differ for long, and with moments in one way of writing.
-    """
-    status = None if row is None else status_of(row, settings)
-    if row is None or status != "live":
-        return {"mapping": status, "entity": ""}
-    values = {name: value for name, value in _alike(row).items() if name not in settings.source.users.lazy}
-    entity = map_user(user_id, values, map(_alike, credentials), settings).entity
-    return {"mapping": status, "entity": fingerprint(entity) if entity is not None else ""}
-
-
-def _alike(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row whose moments have no zeros at the end of their fractions: Debezium writes them, SQL does not."""
-    return {name: _FRACTION.sub(r"\1", value) if type(value) is str else value for name, value in row.items()}
 
 
 def describe(user_id: str, snap: bytes | None, entry: bytes | None, mapping_id: str) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streams import views
 from streams.commands import base, whom
 from streams.commands.status import initial_snapshot
 from streams.commands.user import look_up
 from streams.explain import has_latest, sentence
 from streams.legacy import Legacy, LegacyAwayError
+from streams.likeness import likeness
 from streams.mapping import sub_of
 from streams.offline import read_control
 from streams.settings import ConfigError
@@ -53,6 +53,8 @@ async def gather(settings: Settings, user_id: str) -> dict[str, Any]:
     The database is asked last: what it has beyond the others has come since, or was lost.
     """
     body = await look_up(settings, user_id)
+    if "joined" not in body:
+        base.fail(f"{body['from']} is of an older version than this command: restart it, then ask again", base.WRONG)
     snap = body["snapshot"]
     positions = {snap[name][1] for name in ("version", "applied")} if snap is not None else set()
     trail = await read_trail(settings, user_id, body["partition"], sorted(positions), body["joined"])
@@ -87,9 +89,9 @@ async def rows_now(settings: Settings, user_id: str, expected: str) -> dict[str,
     if user_id not in found:
         return {"row": "impossible", "credentials": []}
     row, credentials = found[user_id]
-    likeness = views.likeness(settings, user_id, row, credentials.values())
+    seen = likeness(settings, user_id, row, credentials.values())
     there = {"row": "not there" if row is None else "there", "credentials": sorted(credentials)}
-    return there | likeness | {"mapping_id": settings.mapping.id}
+    return there | seen | {"mapping_id": settings.mapping.id}
 
 
 def text(body: dict[str, Any]) -> str:

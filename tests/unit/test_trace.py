@@ -22,6 +22,7 @@ from streams.cidaas.errors import Kind, failure
 from streams.commands import base, trace, user, whom
 from streams.explain import has_latest, sentence
 from streams.ledger import Situation
+from streams.likeness import likeness
 from streams.mapping import sub_of
 from streams.rows import Resync, SetAside, write_control
 from streams.settings.model import SelectRule
@@ -56,7 +57,7 @@ def play(path: Path, scenario: Callable[[World], Awaitable[None]], settings: Any
 def rows(world: World, number: int, status: str = "active", **fields: Any) -> dict[str, Any]:
     """What the database has of a user that `World.sign_up` made."""
     row, credential = user_row(number, status=status, **fields), credential_row(number * 10, number)
-    found = views.likeness(world.settings, str(number), row, [credential])
+    found = likeness(world.settings, str(number), row, [credential])
     return {"row": "there", "credentials": [str(number * 10)], "mapping_id": world.settings.mapping.id, **found}
 
 
@@ -241,12 +242,12 @@ def test_moments_are_compared_however_they_are_written() -> None:
     """Debezium pads the fraction of a second to six digits, SQL does not: that is no other value."""
     for column in ("created_at", "updated_at"):
         seen = [
-            views.likeness(SETTINGS, "1", user_row(1, **{column: moment}), [credential_row(10, 1)])
+            likeness(SETTINGS, "1", user_row(1, **{column: moment}), [credential_row(10, 1)])
             for moment in ("2016-04-08T03:15:08.969370Z", "2016-04-08T03:15:08.96937Z")
         ]
         assert seen[0] == seen[1]
     created = [
-        views.likeness(SETTINGS, "1", user_row(1, created_at=moment), [])["entity"]
+        likeness(SETTINGS, "1", user_row(1, created_at=moment), [])["entity"]
         for moment in ("2016-04-08T03:15:08.969370Z", "2016-04-08T03:15:08.969371Z")
     ]
     assert created[0] != created[1]
@@ -369,6 +370,9 @@ def test_the_exit_code_says_whether_cidaas_has_the_latest_state(monkeypatch: pyt
     body = orjson.loads(asked.say("42", "--json").stdout_bytes)
     assert body["has_latest"] and body["sub"] == sub_of("42", SETTINGS)
     assert asked.say("42").exit_code == 0
+    del asked.body["joined"]
+    assert "older version" in asked.say("42").output
+    asked.body["joined"] = 5
     asked.legacy["row"] = "impossible"
     refused = asked.say("forty-two")
     assert refused.exit_code == 2 and "no id of public.users looks like that" in refused.output
