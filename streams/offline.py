@@ -15,10 +15,12 @@ from streams.identity import RefusedError
 from streams.standing import Standing
 from streams.state import TableKind
 from streams.state.changelog import rank
-from streams.state.store import RESERVED
+from streams.state.store import RESERVED, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from aiokafka.structs import ConsumerRecord
 
     from streams.ledger import Situation
     from streams.settings import Settings
@@ -31,21 +33,37 @@ def partition_of(key: bytes, partitions: int) -> int:
     return int((murmur2(key) & 0x7FFFFFFF) % partitions)
 
 
-async def read_user(settings: Settings, key: bytes) -> tuple[bytes | None, bytes | None, int]:
+async def read_user(settings: Settings, key: bytes) -> tuple[Stored | None, Stored | None, int]:
     """Return the snapshot, the ledger entry and the partition of one user, by reading both changelogs' partition."""
     number = partition_of(key, settings.partitions)
     topics = settings.topics
-    snap = await _newest(settings, TableKind.SNAPSHOTS, topics.snapshots, number, key)
-    entry = await _newest(settings, TableKind.LEDGER, topics.ledger, number, key)
-    return snap, entry, number
+    snap = await _table(settings, TableKind.SNAPSHOTS, topics.snapshots, number, _stored, only=key)
+    entry = await _table(settings, TableKind.LEDGER, topics.ledger, number, _stored, only=key)
+    return snap.get(key), entry.get(key), number
+
+
+async def read_joined(settings: Settings, number: int) -> int:
+    """The offset of the first record of a partition that no worker has joined for good; 0 before the first one is."""
+    committed = await kafka.group_offsets(settings.kafka, settings.app_id)
+    return max(0, committed.get(TopicPartition(settings.topics.identity, number), 0))
+
+
+async def find_user(settings: Settings, wanted: Callable[[str], bool]) -> str | None:
+    """The first user of those in the snapshots for whose id `wanted` is true, by reading that changelog."""
+    for number in range(settings.partitions):
+        snaps = await _table(settings, TableKind.SNAPSHOTS, settings.topics.snapshots, number, lambda _: None)
+        for key in snaps:
+            if wanted(user_id := key.decode(errors="replace")):
+                return user_id
+    return None
 
 
 async def read_standing(settings: Settings, situation: Situation, reason: str, limit: int | None) -> Standing:
     """The users in one situation that the ledger knows, by reading both changelogs whole."""
     found, mapping_id = Standing(reason, limit), bytes.fromhex(settings.mapping.id)
     for number in range(settings.partitions):
-        snaps = await _table(settings, TableKind.SNAPSHOTS, settings.topics.snapshots, number, snapshots.head)
-        entries = await _table(settings, TableKind.LEDGER, settings.topics.ledger, number, bytes)
+        snaps = await _table(settings, TableKind.SNAPSHOTS, settings.topics.snapshots, number, _head)
+        entries = await _table(settings, TableKind.LEDGER, settings.topics.ledger, number, _value)
         for key, value in entries.items():
             if key in snaps and ledger.situation(snaps[key], ledger.head(value), mapping_id) is situation:
                 found.add(number, key, ledger.decode(value))
@@ -53,8 +71,16 @@ async def read_standing(settings: Settings, situation: Situation, reason: str, l
     return found
 
 
-async def _newest(settings: Settings, kind: TableKind, topic: str, number: int, key: bytes) -> bytes | None:
-    return (await _table(settings, kind, topic, number, bytes, only=key)).get(key)
+def _stored(record: ConsumerRecord) -> Stored:
+    return Stored(record.timestamp, record.value)
+
+
+def _head(record: ConsumerRecord) -> snapshots.Head:
+    return snapshots.head(record.value)
+
+
+def _value(record: ConsumerRecord) -> bytes:
+    return bytes(record.value)
 
 
 async def _table(
@@ -62,11 +88,11 @@ async def _table(
     kind: TableKind,
     topic: str,
     number: int,
-    keep: Callable[[bytes], T],
+    keep: Callable[[ConsumerRecord], T],
     *,
     only: bytes | None = None,
 ) -> dict[bytes, T]:
-    """What counts of each key in one partition of a changelog (O3), as `keep` makes it of the value."""
+    """What counts of each key in one partition of a changelog (O3), as `keep` makes it of the record."""
     tp = TopicPartition(topic, number)
     consumer = kafka.consumer(settings.kafka)
     best: dict[bytes, tuple[tuple[int, ...], T]] = {}
@@ -81,7 +107,7 @@ async def _table(
                     continue
                 order = rank(kind, record.key, record.value)
                 if record.key not in best or order >= best[record.key][0]:
-                    best[record.key] = (order, keep(record.value))
+                    best[record.key] = (order, keep(record))
         return {key: kept for key, (_, kept) in best.items()}
     finally:
         await consumer.stop()
@@ -115,9 +141,18 @@ async def control_state(settings: Settings, seconds: float = 10.0) -> dict[str, 
     Raises:
         RefusedError: it cannot be read within this time.
     """
+    return (await read_control(settings, seconds)).state
+
+
+async def read_control(settings: Settings, seconds: float = 10.0) -> Control:
+    """The control topic, and the connector's notifications, as they stand; it is not read on.
+
+    Raises:
+        RefusedError: they cannot be read within this time.
+    """
     try:
         async with asyncio.timeout(seconds), Controls(settings) as control:
-            return dict(control.state)
+            return control
     except (KafkaError, OSError, TimeoutError):
         raise RefusedError(
             f"the topic {settings.topics.control} cannot be read: is Kafka running, and is KAFKA_BOOTSTRAP_SERVERS "

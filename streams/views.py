@@ -17,6 +17,7 @@ from streams.comparison import Found
 from streams.explain import sentence
 from streams.jobs import Do
 from streams.ledger import Situation
+from streams.likeness import likeness
 from streams.orders import BY
 from streams.source import faults
 from streams.standing import Standing
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from streams.pipeline import Pipeline
+    from streams.settings import Settings
+    from streams.state.store import Stored
 
 #: Users looked at before the event loop gets its turn.
 _SLICE = 500
@@ -148,10 +151,11 @@ def user(pipeline: Pipeline, user_id: str) -> dict[str, Any] | None:
     ((snap, entry),) = partition.read([key])
     waiting = pipeline.delivery.why_waiting(partition, key)
     paused = pipeline.delivery.paused
-    body = describe(user_id, snap and snap.value, entry and entry.value, partition.mapping_id)
+    body = look(pipeline.settings, user_id, snap, entry, partition.mapping_id)
     if partition.situations.get(key) is Situation.NOTHING_TO_DO:
         body["situation"] = Situation.NOTHING_TO_DO.value  # only the mapping can tell that of a soft-deleted row
     body |= {"from": f"worker {pipeline.name}", "partition": number, "paused": paused, "waiting": waiting}
+    body["joined"] = partition.joined_offset + 1
     body["sentence"] = sentence(body)
     return body
 
@@ -207,6 +211,21 @@ async def standing(pipeline: Pipeline, situation: Situation, reason: str, limit:
     return found.body()
 
 
+def look(
+    settings: Settings, user_id: str, snap: Stored | None, entry: Stored | None, mapping_id: str
+) -> dict[str, Any]:
+    """One user from what the tables hold: `describe`, what the mapping makes of its row, and when both were written."""
+    body = describe(user_id, snap and snap.value, entry and entry.value, mapping_id)
+    if snap is not None:
+        decoded = snapshots.decode(snap.value)
+        values = decoded.user.values if decoded.user is not None else None
+        body["snapshot"] |= likeness(settings, user_id, values, decoded.live_credentials())
+        body["snapshot"] |= {"mapping_id": mapping_id, "written": snap.time_ms / 1000}
+    if entry is not None:
+        body["ledger"]["written"] = entry.time_ms / 1000
+    return body
+
+
 def describe(user_id: str, snap: bytes | None, entry: bytes | None, mapping_id: str) -> dict[str, Any]:
     """One user from the two encoded values; columns are named, their values are not shown."""
     body: dict[str, Any] = {"user": user_id, "situation": None, "snapshot": None, "ledger": None}
@@ -259,6 +278,7 @@ def _entry(entry: ledger.Entry, mapping_id: str) -> dict[str, Any]:
         "reason": entry.reason,
         "message": entry.message,
         "attempts": entry.attempts,
+        "first_try": entry.first_try,
         "at": entry.at,
         "next_try": entry.next_try or None,
         "notes": list(entry.notes),

@@ -92,7 +92,7 @@ async def collect(settings: Settings) -> dict[str, Any]:
         "brake": next((worker["brake"] for worker in workers if worker.get("brake")), None),
         "foreign_subs": max((worker.get("foreign_subs", 0) for worker in workers), default=0),
         "heartbeat_age": min((w["heartbeat_age"] for w in workers if w.get("heartbeat_age") is not None), default=None),
-        "snapshot": _snapshot(next((worker.get("notifications", []) for worker in workers), [])),
+        "snapshot": initial_snapshot(next((worker.get("notifications", []) for worker in workers), [])),
         "sweep": next((worker["sweep"] for worker in workers if worker.get("sweep")), None),
         "faults": await _faults(settings, workers),
         "source": figures,
@@ -136,7 +136,7 @@ async def _workers() -> list[dict[str, Any]]:
     return workers
 
 
-def _snapshot(notifications: list[dict[str, Any]]) -> str:
+def initial_snapshot(notifications: list[dict[str, Any]]) -> str:
     """Where the connector's last snapshot is, in words."""
     for notification in reversed(notifications):
         kind = notification.get("type")

@@ -1,18 +1,17 @@
-"""`user ID`: where one user stands, and why."""
+"""`user ID`: where one user stands, and why, in one look. `trace` says how it came there."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import click
-from psycopg import sql
 
 from streams import views
-from streams.commands import base
+from streams.commands import base, whom
 from streams.explain import sentence
-from streams.legacy import Legacy, qualified
-from streams.offline import read_user
+from streams.offline import read_control, read_joined, read_user
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -22,17 +21,11 @@ def commands(settings: Settings) -> list[click.Command]:
     """The commands of this file."""
 
     @click.command("user", help="Say where one user stands, and why.  Example: faust -A streams.app user 42")
-    @click.argument("user_id", required=False)
-    @click.option("--email", help="Look the user up by e-mail address in the legacy database.")
+    @whom.options
     @base.json_option
     @base.run
-    async def user(user_id: str | None, email: str | None, as_json: bool) -> int:
-        if (user_id is None) == (email is None):
-            base.fail("name one user: `user 42`, or `user --email ada@example.org`")
-        if email is not None:
-            user_id = await _by_email(settings, email)
-        assert user_id is not None
-        body = await look_up(settings, user_id)
+    async def user(user_id: str | None, email: str | None, sub: str | None, as_json: bool) -> int:
+        body = await look_up(settings, await whom.named(settings, user_id, email, sub))
         if as_json:
             base.show_json(body)
         else:
@@ -42,32 +35,12 @@ def commands(settings: Settings) -> list[click.Command]:
     return [user]
 
 
-async def _by_email(settings: Settings, email: str) -> str:
-    column = next((f.column for f in settings.mapping.fields if f.target == "email"), None)
-    if column is None:
-        base.fail("no column is mapped to `email` in pipeline.toml, so a user cannot be looked up by it")
-    users = settings.source.users
-    query = sql.SQL("SELECT {id}::text AS id FROM {table} WHERE lower({column}) = lower(%s) LIMIT 5").format(
-        id=sql.Identifier(users.id), table=qualified(users.name), column=sql.Identifier(column)
-    )
-    legacy = Legacy(settings, timeout=30.0)
-    try:
-        rows = await legacy.query(query, (email,))
-    finally:
-        await legacy.close()
-    if not rows:
-        base.fail("no row of the legacy database has this address; a deleted user is found by its id", base.WRONG)
-    if len(rows) > 1:
-        base.fail(f"several users have this address: {', '.join(row['id'] for row in rows)}; name one by its id")
-    return str(rows[0]["id"])
-
-
 async def look_up(settings: Settings, user_id: str) -> dict[str, Any]:
     """From the worker that owns the user; from the topics when none runs."""
     url: str | None = None
     for _ in range(3):
         try:
-            code, body = await base.ask(f"/sync/user/{user_id}", url)
+            code, body = await base.ask(f"/sync/user/{quote(user_id, safe='')}", url)
         except base.Away:
             break
         if code == 200:
@@ -76,9 +49,11 @@ async def look_up(settings: Settings, user_id: str) -> dict[str, Any]:
         if code != 421 or url is None:
             break
     snap, entry, partition = await read_user(settings, user_id.encode())
-    body = views.describe(user_id, snap, entry, settings.mapping.id)
+    body = views.look(settings, user_id, snap, entry, settings.mapping.id)
     body |= {"from": "the topics, because no worker that owns it answers", "partition": partition}
-    body |= {"paused": None, "waiting": "", "worker_runs": False}
+    paused = (await read_control(settings)).paused(settings.delivery.start)
+    joined = await read_joined(settings, partition)
+    body |= {"paused": paused, "waiting": "", "worker_runs": False, "joined": joined}
     body["sentence"] = sentence(body)
     return body
 

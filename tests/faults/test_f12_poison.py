@@ -29,7 +29,7 @@ def poisoned(arena: Arena, own: list[int], status: int, count: int, word: str) -
     others = [user for user in own if user not in poison]
     arena.arrived(others, word, 150)
     for user in poison:
-        arena.sync.sentence(user, "set aside by cidaas", 150)
+        arena.sync.sentence(user, "refused by cidaas", 150)
     arena.in_sync(others)
     failed = arena.calls()[str(status)] - before
     assert failed > count, "it was halved, or the test has shown nothing"

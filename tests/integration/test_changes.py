@@ -78,7 +78,7 @@ def test_a_refused_address_keeps_the_user_and_its_cure_lets_it_on(sync: Pipeline
     sync.legacy.sign_up(11_520)
     sync.cidaas.await_user(11_520)
     sync.legacy.run("UPDATE users SET email = 'weg@mailinator.com' WHERE id = 11520")
-    sync.sentence(11_520, "set aside by cidaas")
+    sync.sentence(11_520, "refused by cidaas")
     assert (sync.cidaas.entity(11_520) or {})["email"] == email_of(11_520)
     sync.legacy.run("UPDATE users SET email = 'geheilt@example.org' WHERE id = 11520")
     sync.cidaas.await_user(11_520, lambda entity: entity["email"] == "geheilt@example.org")

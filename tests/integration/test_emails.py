@@ -79,7 +79,7 @@ def test_a_swap_without_a_temporary_address_is_explained_and_cured_by_one(sync: 
         sync.cidaas.await_user(user)
     swap(sync, *pair)
     for user in pair:
-        sentence = sync.sentence(user, "set aside by cidaas.*swap.*delivery.temporary_email", 60)
+        sentence = sync.sentence(user, "refused by cidaas.*swap.*delivery.temporary_email", 60)
         assert "set delivery.temporary_email" in sentence
         assert has(sync, user, email_of(user)), "each stays as it was"
 
