@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError, GroupLoadInProgressError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -89,10 +90,23 @@ def consumer(kafka: Kafka) -> AIOKafkaConsumer:
 
 
 async def group_offsets(kafka: Kafka, group: str) -> dict[TopicPartition, int]:
-    """What a consumer group has committed, asked from outside of it."""
+    """What a consumer group has committed, asked from outside of it.
+
+    A new cluster makes the topic of all groups when the first one asks for its coordinator, and has none until then.
+
+    Raises:
+        UnconfirmedError: there is none after two minutes.
+    """
     admin = AIOKafkaAdminClient(**connection(kafka))
     await admin.start()
     try:
-        return {tp: int(found.offset) for tp, found in (await admin.list_consumer_group_offsets(group)).items()}
+        async with confirmed(f"the coordinator of the group {group}"):
+            while True:
+                try:
+                    found = await admin.list_consumer_group_offsets(group)
+                except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError):
+                    await asyncio.sleep(0.1)  # a poll: nothing tells when it is there
+                else:
+                    return {tp: int(committed.offset) for tp, committed in found.items()}
     finally:
         await admin.close()

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from demo.stack import kafka
 from demo.stack.places import ROOT
-from streams.kafka import group_offsets
-from streams.settings import load
 from tests.integration.pipeline import configured
 from tests.integration.waiting import until
 from tests.integration.workers import Worker, command, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from demo.stack import Stack
 
@@ -118,23 +114,12 @@ def env(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict
     variables.pop("APP_DATADIR")
     with running(folder, port):
         until(lambda: _answers(variables) == 0, "the broker lets us in", 60)
-        until(lambda: _serves_groups(variables), "the broker has its topic of consumer groups", 60)
         yield variables
 
 
 def _answers(variables: dict[str, str]) -> int:
     script = [sys.executable, "deploy/kafka_answers.py"]
     return subprocess.run(script, cwd=ROOT, env=variables, capture_output=True, check=False).returncode
-
-
-def _serves_groups(variables: dict[str, str]) -> bool:
-    """Whether the broker has made the topic of committed offsets; elsewhere the Connect worker, a group, sees to it."""
-    settings = load(Path(variables["PIPELINE_CONFIG"]), variables)
-    try:
-        asyncio.run(group_offsets(settings.kafka, settings.app_id))
-    except GroupCoordinatorNotAvailableError:
-        return False
-    return True
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
