@@ -132,7 +132,7 @@ def test_the_sentences_that_the_page_quotes_are_those_of_the_command() -> None:
         "delivery is paused",
         "the delete brake holds all deletes",
         "a fault of the source stands",
-        "set aside by cidaas",
+        "refused by cidaas",
     ):
         assert quoted in steps, quoted
         assert quoted in code, quoted
