@@ -178,7 +178,7 @@ class Recorder(Section):
 
 def schema(text: str) -> dict[str, Any]:
     """Return the schema; `text` is a commented `pipeline.toml`, whose comments become the descriptions of the keys."""
-    root: dict[str, Any] = {"$schema": _DRAFT, "title": "pipeline.toml of cidaas-sync"}
+    root: dict[str, Any] = {}
     shared: dict[str, dict[str, Any]] = {}
     read(Recorder(root, (), shared), Environment({}, Problems(FILE)), Path(FILE))
     for path, check in _CHECKS.items():
@@ -186,7 +186,7 @@ def schema(text: str) -> dict[str, Any]:
     for path, words in _comments(text).items():
         with contextlib.suppress(KeyError):  # a key of the person's own, or a sentence that looks like one
             _at(root, path)["description"] = words
-    return {**root, "definitions": shared}
+    return {"$schema": _DRAFT, "title": "pipeline.toml of cidaas-sync", **root, "definitions": shared}
 
 
 def render(text: str) -> str:

@@ -24,14 +24,14 @@ class Problems:
         self._positions: dict[Path, int] | None = None
         self.lines: list[str] = []
 
-    def add(self, at: Path, where: str, what: str, remedy: str) -> None:
-        """Note one problem as one line: file, the line of `at` where it is known, key, what is wrong, what to do."""
+    def add(self, where: str, what: str, remedy: str, *at: Path) -> None:
+        """Note one problem as one line: file, the line of the first key of `at` that is there, what, what to do."""
         self.lines.append(f"{self._place(at)}: {where}: {what}. {remedy}")
 
-    def _place(self, at: Path) -> str:
+    def _place(self, at: Iterable[Path]) -> str:
         if self._positions is None:  # only now: most files have no problem
             self._positions = positions(self._text)
-        line = self._positions.get(at)
+        line = next((self._positions[key] for key in at if key in self._positions), None)
         return self.file if line is None else f"{self.file}:{line}"
 
     def add_variable(self, name: str, what: str, remedy: str) -> None:
@@ -59,7 +59,7 @@ class Section:
         """Note a problem with this key, or with one `inside` its table. One that is missing has its table's line."""
         at = (*self.path, key, *inside) if self.has(key) else self.path
         where = ".".join((key, *inside))
-        self.problems.add(at, f"[{self.name}] {where}" if self.path else f"[{where}]", what, remedy)
+        self.problems.add(f"[{self.name}] {where}" if self.path else f"[{where}]", what, remedy, at)
 
     def get(self, key: str) -> Any:
         """Return the raw value, None if the key is not there."""

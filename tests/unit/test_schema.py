@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from pathlib import Path
@@ -116,7 +115,3 @@ def test_a_mistake_is_refused_by_both(tmp_path: Path, text: str, path: str) -> N
 def test_a_namespace_is_needed_for_a_sub_that_is_made(sub: str) -> None:
     text = re.sub("^sub_namespace.*$", sub, OWN_TABLE, flags=re.MULTILINE)
     assert refused(text) == ([] if "'id'" in sub else ["cidaas"])
-
-
-def test_the_schema_is_json_as_editors_read_it() -> None:
-    assert json.loads((ROOT / schema.FILE).read_text())["$schema"].startswith("http://json-schema.org/draft-07")
