@@ -60,11 +60,12 @@ class Divergence:
         if outcomes[0] != outcomes[1]:
             self.differ += 1
             self.outcomes.add(outcomes, user_id)
-        elif before.entity is not None and after.entity is not None:
-            if fingerprint(before.entity) != fingerprint(after.entity):
-                self.differ += 1
-                for field, change in _changes(before.entity, after.entity):
-                    self.fields.add((field, change), user_id)
+        elif before.entity is None or after.entity is None or fingerprint(before.entity) == fingerprint(after.entity):
+            return
+        else:
+            self.differ += 1
+            for field, change in _changes(before.entity, after.entity):
+                self.fields.add((field, change), user_id)
 
     @property
     def sent_again(self) -> int:

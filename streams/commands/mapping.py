@@ -197,12 +197,11 @@ def _diff_text(body: dict[str, Any], settings: Settings) -> str:
         lines.append(f"a sample: {body['read']:,} of {body['users']:,} users were read, and are counted here")
     lines.append(
         f"{body['read']:,} users: {body['same']:,} come out the same (noted, without a call), "
-        f"{body['sent_again']:,} would be sent, {body['differ'] - body['sent_again']:,} would not, but differ"
+        f"{body['sent_again']:,} would be sent, {body['differ'] - body['sent_again']:,} would be deleted or left out"
     )
-    for one in body["outcomes"]:
-        lines.append(f"  {one['before']} -> {one['after']}: {_counted(one)}")
-    rows = [(f"  {one['field']}", one["change"], f"{one['users']:,}", _such(one)) for one in body["fields"]]
-    if rows:
+    lines += [f"  {one['before']} -> {one['after']}: {one['users']:,} ({_such(one)})" for one in body["outcomes"]]
+    if body["fields"]:
+        rows = [(f"  {one['field']}", one["change"], f"{one['users']:,}", _such(one)) for one in body["fields"]]
         lines += ["", "fields of the users that are sent before and after:", _columns(rows)]
     if body["notes"]:
         lines += ["", "notes, as users before -> after:"]
@@ -213,15 +212,11 @@ def _diff_text(body: dict[str, Any], settings: Settings) -> str:
     return "\n".join(lines)
 
 
-def _counted(one: dict[str, Any]) -> str:
-    return f"{one['users']:,} ({_such(one)})"
-
-
 def _such(one: dict[str, Any]) -> str:
     return f"such as {', '.join(one['examples'])}"
 
 
-def _columns(rows: list[tuple[str, ...]]) -> str:
+def _columns(rows: list[tuple[str, str, str, str]]) -> str:
     """Align all columns, the third one to its right."""
     widths = [max(len(row[place]) for row in rows) for place in range(3)]
     return "\n".join(f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d}" for a, b, c, d in rows)

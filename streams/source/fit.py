@@ -129,7 +129,7 @@ def _of_column(settings: Settings, tables: Mapping[str, Table | None], use: Use,
             yield from _field(use, use.rule, column, mapping.phone_region)
         case For.STATUS:
             status = mapping.status
-            told = {word: ("mapping", "status", "values", word) for word in status.values}
+            told: dict[str, Path] = {word: ("mapping", "status", "values", word) for word in status.values}
             told |= dict.fromkeys(status.deleted, ("mapping", "status", "deleted"))
             yield from _words(use, column, told, f"becomes {status.other}")
         case For.SELECT:
