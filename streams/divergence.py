@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from streams.mapping import Mapped, Mapper, fingerprint
+from streams.notes import meaning
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
@@ -43,6 +44,7 @@ class Divergence:
     """Maps each user twice, as `before` and as `after` say, and counts where the two differ."""
 
     def __init__(self, before: Settings, after: Settings) -> None:
+        self._settings = before, after
         self._before, self._after = Mapper(before), Mapper(after)
         self._leave = tuple(_on_leave(settings) for settings in (before, after))
         self.read = self.differ = 0
@@ -83,11 +85,17 @@ class Divergence:
             "sent_again": self.sent_again,
             "outcomes": self.outcomes.rows("before", "after"),
             "fields": self.fields.rows("field", "change"),
-            "notes": [
-                {"note": name, "before": self.notes[0][name], "after": self.notes[1][name]}
-                for name in names
-                if self.notes[0][name] != self.notes[1][name]
-            ],
+            "notes": [self._note(name) for name in names if self.notes[0][name] != self.notes[1][name]],
+        }
+
+    def _note(self, name: str) -> dict[str, Any]:
+        before, after = self.notes[0][name], self.notes[1][name]
+        # In the words of the mapping that makes it: the other one may have no such field.
+        return {
+            "note": name,
+            "before": before,
+            "after": after,
+            "meaning": meaning(name, self._settings[after > before]),
         }
 
 

@@ -12,7 +12,6 @@ import orjson
 from streams.commands import base
 from streams.divergence import Divergence
 from streams.legacy import Legacy
-from streams.notes import meaning
 from streams.preview import preview
 from streams.settings import ConfigError, load
 from streams.source import fit
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
 #: Seconds after which a reading of all users is given up.
 _PATIENCE = 6 * 3600.0
+_NEW_COLUMNS = "`cdc enable`, `connector apply`, then `source repair` bring their values (docs/mapping.md)."
 
 
 def commands(settings: Settings) -> list[click.Command]:
@@ -82,7 +82,7 @@ def commands(settings: Settings) -> list[click.Command]:
         if as_json:
             base.show_json(body)
         else:
-            click.echo(_diff_text(body, settings))
+            click.echo(_diff_text(body))
         return base.WRONG if body["differ"] else base.OK
 
     return [mapping]
@@ -158,7 +158,7 @@ def _preview_text(body: dict[str, Any]) -> str:
 
 
 async def _diff(settings: Settings, old: Path, sample: int | None, *, say: bool) -> dict[str, Any]:
-    other = load(old)
+    other = _other(old)
     question = Question.of(other, settings)
     divergence = Divergence(other, settings)
     body: dict[str, Any] = {
@@ -166,6 +166,7 @@ async def _diff(settings: Settings, old: Path, sample: int | None, *, say: bool)
         "after": str(settings.path),
         "mapping_ids": [other.mapping.id, settings.mapping.id],
         "users": None,
+        "new_columns": _new_columns(other, settings),
     }
     if other.mapping.id != settings.mapping.id:  # otherwise both make the same of every row: nothing need be read
         legacy = Legacy(settings, timeout=30.0, patience=_PATIENCE)
@@ -174,8 +175,9 @@ async def _diff(settings: Settings, old: Path, sample: int | None, *, say: bool)
                 if found := fit.missing(one, await read_tables(one, legacy)):
                     raise ConfigError(fit.sentences(one, found))
             body["users"] = users = await count(legacy, question)
+            quiet = not say or not sys.stderr.isatty()
             share = 1.0 if sample is None else min(1.0, sample / max(1, users))
-            with click.progressbar(length=int(users * share), label="users", file=sys.stderr, hidden=not say) as bar:
+            with click.progressbar(length=int(users * share), label="users", file=sys.stderr, hidden=quiet) as bar:
 
                 def take(user_id: str, row: dict[str, Any], credentials: list[dict[str, Any]]) -> None:
                     divergence.add(user_id, row, credentials)
@@ -188,7 +190,19 @@ async def _diff(settings: Settings, old: Path, sample: int | None, *, say: bool)
     return body | divergence.report()
 
 
-def _diff_text(body: dict[str, Any], settings: Settings) -> str:
+def _other(path: Path) -> Settings:
+    if not path.is_file():
+        base.fail(f"{path}: there is no such file. Name the pipeline.toml to compare with.")
+    return load(path)
+
+
+def _new_columns(before: Settings, after: Settings) -> list[str]:
+    tables = [(one.source.users, one.source.credentials) for one in (before, after)]
+    known, wanted = ({f"{table.name}.{name}" for table in some if table for name in table.columns} for some in tables)
+    return sorted(wanted - known)
+
+
+def _diff_text(body: dict[str, Any]) -> str:
     before, after = body["mapping_ids"]
     lines = [f"{body['after']} (mapping {after}) against {body['before']} (mapping {before})"]
     if before == after:
@@ -205,10 +219,11 @@ def _diff_text(body: dict[str, Any], settings: Settings) -> str:
         lines += ["", "fields of the users that are sent before and after:", _columns(rows)]
     if body["notes"]:
         lines += ["", "notes, as users before -> after:"]
-        lines += [
-            f"  {one['note']}: {one['before']:,} -> {one['after']:,} ({meaning(one['note'], settings)})"
-            for one in body["notes"]
-        ]
+        lines += [f"  {one['note']}: {one['before']:,} -> {one['after']:,} ({one['meaning']})" for one in body["notes"]]
+    if any(one["field"] == "sub" for one in body["fields"]):
+        lines += ["", "! sub changes: these would be other users at cidaas. Keep cidaas.sub and cidaas.sub_namespace."]
+    if body["new_columns"]:
+        lines += ["", f"! columns that were not read before: {', '.join(body['new_columns'])}. {_NEW_COLUMNS}"]
     return "\n".join(lines)
 
 

@@ -46,10 +46,14 @@ class Fault:
     """Something that does not fit (`wrong`), or that a person should know. `key` is the key of the file to look at."""
 
     key: Path
-    where: str
     what: str
     remedy: str
     wrong: bool = True
+
+    @property
+    def where(self) -> str:
+        """How a person finds the key in the file."""
+        return f"[{'.'.join(self.key[:-1])}] {self.key[-1]}"
 
 
 def sentences(settings: Settings, found: Iterable[Fault]) -> list[str]:
@@ -63,7 +67,7 @@ def sentences(settings: Settings, found: Iterable[Fault]) -> list[str]:
 def missing(settings: Settings, tables: Mapping[str, Table | None]) -> list[Fault]:
     """Return which tables and columns are not there; `tables` is what the catalog says of each that is named."""
     found = [
-        Fault(key, f"[{'.'.join(key[:-1])}] name", f"the legacy database has no table {name}", "Correct the name.")
+        Fault(key, f"the legacy database has no table {name}", "Correct the name.")
         for key, name in _names(settings)
         if tables[name] is None
     ]
@@ -81,7 +85,7 @@ def faults(settings: Settings, tables: Mapping[str, Table | None]) -> list[Fault
         table = tables[name]
         if table is not None and table.kind in _KIND_OF_TABLE:
             what = f"{name} is {_KIND_OF_TABLE[table.kind]}, whose changes PostgreSQL does not publish"
-            found.append(Fault(key, f"[{'.'.join(key[:-1])}] name", what, "Name the table behind it."))
+            found.append(Fault(key, what, "Name the table behind it."))
     for use in uses(settings):
         table = tables[use.table]
         column = table.column(use.column) if table is not None else None
@@ -108,13 +112,13 @@ def _no_column(use: Use, table: Table) -> Fault:
     there = [column.name for column in table.columns]
     near = difflib.get_close_matches(use.column, there, 1)
     remedy = f"Did you mean {near[0]}?" if near else f"It has {', '.join(sorted(there))}."
-    return Fault(use.key, use.where, f"the table {table.name} has no column {use.column}", remedy)
+    return Fault(use.key, f"the table {table.name} has no column {use.column}", remedy)
 
 
 def _of_column(settings: Settings, tables: Mapping[str, Table | None], use: Use, column: Column) -> Iterator[Fault]:
     if not column.readable:
         what = f"the role of LEGACY_DATABASE_URL may not read {_named(column)}"
-        yield Fault(use.key, use.where, what, "`cdc enable` grants it.")
+        yield Fault(use.key, what, "`cdc enable` grants it.")
     mapping = settings.mapping
     match use.purpose:
         case For.ID:
@@ -162,10 +166,10 @@ def _key(use: Use, column: Column) -> Iterator[Fault]:
         yield _type(use, column, "which cannot be a key", "Keys are bigint, integer, uuid or text.")
     if not column.not_null:
         what = f"{_named(column)} may be NULL: such a row belongs to nobody"
-        yield Fault(use.key, use.where, what, "Make it NOT NULL, or name the primary key.")
+        yield Fault(use.key, what, "Make it NOT NULL, or name the primary key.")
     if not column.unique:
         what = f"{_named(column)} alone is not unique: two rows could have the same one"
-        yield Fault(use.key, use.where, what, "Name the primary key, or make a unique index on this column.")
+        yield Fault(use.key, what, "Name the primary key, or make a unique index on this column.")
 
 
 def _sub(settings: Settings, use: Use, column: Column) -> Iterator[Fault]:
@@ -174,13 +178,13 @@ def _sub(settings: Settings, use: Use, column: Column) -> Iterator[Fault]:
     wrong = column.base not in _TEXTS
     what = f'the ids are of type {column.type}, and sub = "id" sends them as they are, which suits UUIDs only'
     remedy = 'Use sub = "uuid5"' + (", unless every id is the text of a UUID." if not wrong else ".")
-    yield Fault(("cidaas", "sub"), "[cidaas] sub", what, remedy, wrong)
+    yield Fault(("cidaas", "sub"), what, remedy, wrong)
 
 
 def _owner(use: Use, column: Column, users: Column | None) -> Iterator[Fault]:
     if not column.not_null:
         what = f"{_named(column)} may be NULL: such a row belongs to nobody"
-        yield Fault(use.key, use.where, what, "Make it NOT NULL.")
+        yield Fault(use.key, what, "Make it NOT NULL.")
     if users is not None and _KEYS.get(column.base) != _KEYS.get(users.base):
         more = f"and the id of the users table is {users.type}: they would never be equal"
         yield _type(use, column, more, "Name the column that refers to the users table.")
@@ -196,13 +200,13 @@ def _field(use: Use, rule: FieldRule, column: Column, region: str | None) -> Ite
         for word, key in told.items():
             if convert(word) is UNUSABLE:
                 what = f"{rule.values[word]!r} cannot be sent as {rule.kind}"
-                yield Fault(key, f"{use.where}.values.{word}", what, "Correct what the value becomes.")
+                yield Fault(key, what, "Correct what the value becomes.")
         yield from _words(use, column, told, "is sent as null")
         return
     if rule.kind == "phone" and column.base in (*_NUMBERS, "numeric"):
         what = f"{_named(column)} is a number, so it has no + in front: it is read as one of {region or 'no country'}"
         remedy = "Look at some users with `mapping preview`." if region else 'Set mapping.phone_region, such as "DE".'
-        yield Fault(use.key, use.where, what, remedy, wrong=region is None)
+        yield Fault(use.key, what, remedy, wrong=region is None)
         return
     if column.base == "bytea":
         yield _type(use, column, "and is sent as base64", "Map a column that holds text.", wrong=False)
@@ -237,11 +241,11 @@ def _words(use: Use, column: Column, told: Mapping[str, Path], effect: str) -> I
     for word, key in told.items():
         if word not in can:
             what = f"{word!r} is no value of {_named(column)}"
-            yield Fault(key, use.where, what, _meant(word, can))
+            yield Fault(key, what, _meant(word, can))
     left = [word for word in can if word not in told]
     if left:
         what = f"{', '.join(left)} of {_named(column)} {'is' if len(left) == 1 else 'are'} not listed, and {effect}"
-        yield Fault(use.key, use.where, what, "List it if that is not meant.", wrong=False)
+        yield Fault(use.key, what, "List it if that is not meant.", wrong=False)
 
 
 def _meant(word: str, can: Collection[str]) -> str:
@@ -252,7 +256,7 @@ def _meant(word: str, can: Collection[str]) -> str:
 def _deleted(use: Use, column: Column) -> Iterator[Fault]:
     if column.not_null and column.base not in (*_TEXTS, *_NUMBERS, "bool") and not column.labels:
         what = f"{_named(column)} is never NULL: every user would count as deleted"
-        yield Fault(use.key, use.where, what, "Name a column that only deleted users have set.")
+        yield Fault(use.key, what, "Name a column that only deleted users have set.")
 
 
 # -- credentials -------------------------------------------------------------------------------------------------------
@@ -277,7 +281,7 @@ def _algorithm(passwords: Passwords, use: Use, column: Column) -> Iterator[Fault
     if unknown:
         what = f"{', '.join(unknown)} of {_named(column)}: users with such a hash arrive without password"
         remedy = "Give it an algorithm of cidaas under [mapping.passwords.algorithms]."
-        yield Fault(use.key, use.where, what, remedy, wrong=False)
+        yield Fault(use.key, what, remedy, wrong=False)
 
 
 def _as_text(use: Use, column: Column, wanted: str, also: tuple[str, ...]) -> Iterator[Fault]:
@@ -292,7 +296,7 @@ def _age(use: Use, column: Column) -> Iterator[Fault]:
 
 
 def _type(use: Use, column: Column, more: str, remedy: str, *, wrong: bool = True) -> Fault:
-    return Fault(use.key, use.where, f"column {column.name} is of type {column.type}, {more}", remedy, wrong)
+    return Fault(use.key, f"column {column.name} is of type {column.type}, {more}", remedy, wrong)
 
 
 def _named(column: Column) -> str:

@@ -44,11 +44,6 @@ class Use:
     purpose: For
     rule: FieldRule | None = None
 
-    @property
-    def where(self) -> str:
-        """How a person finds the key in the file."""
-        return f"[{'.'.join(self.key[:-1])}] {self.key[-1]}"
-
 
 def uses(settings: Settings) -> list[Use]:
     """Return every use of a column; a column may have several."""
