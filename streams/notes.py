@@ -62,6 +62,8 @@ def meaning(note: str, settings: Settings) -> str:
 
 def unusable(rule: FieldRule) -> str:
     """Say why the value of a field's column is sent as null."""
+    if rule.kind == "phone":
+        return f"no valid telephone number in column {rule.column}: null is sent"
     if rule.values is not None:
         return f"the value of column {rule.column} is not among {', '.join(sorted(rule.values))}: null is sent"
     return f"the value of column {rule.column} cannot be read as {rule.kind}: null is sent"

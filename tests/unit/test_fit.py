@@ -327,7 +327,7 @@ FILES: dict[str, tuple[tuple[str, str], str]] = {
             'newsletter = { column = "newsletter", type = "boolean" }',
             'newsletter = { column = "gender", type = "boolean", values = { a = "true", b = "maybe" } }',
         ),
-        r"! .*newsletter.values\\] b: 'maybe' cannot be sent as boolean",
+        r"! .*newsletter.values\] b: 'maybe' cannot be sent as boolean",
     ),
     "a custom field of another type": (
         ('newsletter = { column = "newsletter", type = "boolean" }', 'x = { column = "birthdate", type = "number" }'),
