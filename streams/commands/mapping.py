@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
+from psycopg import sql
 
 from streams.commands import base
 from streams.divergence import Divergence
-from streams.legacy import Legacy
+from streams.legacy import Legacy, NoSuchIdError, qualified
 from streams.preview import preview
 from streams.settings import ConfigError, load
 from streams.source import fit
@@ -129,12 +130,18 @@ async def _preview(settings: Settings, user: str) -> dict[str, Any]:
     users = settings.source.users
     legacy = Legacy(settings, timeout=30.0)
     try:
-        found = await legacy.rows([user])
+        # As the database writes it: a person may type 042, or a UUID in capital letters.
+        ids = await legacy.query(
+            sql.SQL("SELECT {id}::text AS id FROM {table} WHERE {id} = {user}").format(
+                id=sql.Identifier(users.id), table=qualified(users.name), user=sql.Literal(user)
+            )
+        )
+        user = ids[0]["id"] if ids else user
+        row, credentials = (await legacy.rows([user]))[user]
+    except NoSuchIdError:
+        base.fail(f"{user!r} is no id: it does not fit the type of {users.name}.{users.id}")
     finally:
         await legacy.close()
-    if user not in found:
-        base.fail(f"{user!r} is no id: it does not fit the type of {users.name}.{users.id}")
-    row, credentials = found[user]
     if row is None:
         orphans = f"; {len(credentials)} credential rows are there, and wait for it" if credentials else ""
         base.fail(f"{users.name} has no row with this {users.id}{orphans}", base.WRONG)
