@@ -20,7 +20,7 @@ _TABLE = sql.SQL(
 _COLUMNS = sql.SQL(
     """
     WITH RECURSIVE column_ AS (
-        SELECT attnum, attname, atttypid, atttypmod, attnotnull, attrelid
+        SELECT attnum, attname, atttypid, atttypmod, attnotnull, attrelid, attgenerated
         FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped
     ), below (attnum, oid, required) AS (
         SELECT attnum, atttypid, attnotnull FROM column_
@@ -31,7 +31,7 @@ _COLUMNS = sql.SQL(
     SELECT c.attname AS name, format_type(c.atttypid, c.atttypmod) AS type, t.typname AS base, b.required,
         t.typcategory = 'A' AS is_array,
         ARRAY(SELECT enumlabel::text FROM pg_enum WHERE enumtypid = t.oid ORDER BY enumsortorder) AS labels,
-        has_column_privilege(c.attrelid, c.attnum, 'SELECT') AS readable,
+        c.attgenerated <> '' AS generated, has_column_privilege(c.attrelid, c.attnum, 'SELECT') AS readable,
         EXISTS (
             SELECT FROM pg_index i WHERE i.indrelid = c.attrelid AND i.indisunique AND i.indisvalid
             AND i.indnkeyatts = 1 AND i.indkey[0] = c.attnum AND i.indpred IS NULL
@@ -53,6 +53,8 @@ class Column:
     unique: bool = False
     readable: bool = True
     is_array: bool = False
+    #: computed from other columns of its row.
+    generated: bool = False
     #: of an enum: its values.
     labels: tuple[str, ...] = ()
 
@@ -92,5 +94,6 @@ def _column(row: dict[str, Any]) -> Column:
         unique=row["is_unique"],
         readable=row["readable"],
         is_array=row["is_array"],
+        generated=row["generated"],
         labels=tuple(row["labels"]),
     )

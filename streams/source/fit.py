@@ -119,6 +119,9 @@ def _of_column(settings: Settings, tables: Mapping[str, Table | None], use: Use,
     if not column.readable:
         what = f"the role of LEGACY_DATABASE_URL may not read {_named(column)}"
         yield Fault(use.key, what, "`cdc enable` grants it.")
+    if column.generated:
+        what = f"{_named(column)} is generated, and PostgreSQL does not publish such columns"
+        yield Fault(use.key, what, "Map the columns that it is made of, or make it a plain one.")
     mapping = settings.mapping
     match use.purpose:
         case For.ID:

@@ -31,13 +31,13 @@ CREATE DOMAIN address AS text CHECK (VALUE LIKE '%@%');
 CREATE DOMAIN key AS address NOT NULL;
 CREATE TABLE "Kunden" (
     "Nummer" numeric, mail address, zweitmail key DEFAULT 'a@b', anlage date, geboren timestamptz, tags text[],
-    zustand state, hash bytea, geheim text
+    zustand state, hash bytea, geheim text, stadt text GENERATED ALWAYS AS (lower(geheim)) STORED
 );
 INSERT INTO "Kunden" ("Nummer", mail) VALUES (1, 'a@example.org');
 CREATE VIEW sight AS SELECT * FROM users;
 GRANT SELECT ON "Kunden", sight TO cidaas_sync_read;
 REVOKE SELECT ON "Kunden" FROM cidaas_sync_read;
-GRANT SELECT ("Nummer", mail, zweitmail, anlage, geboren, tags, zustand, hash) ON "Kunden" TO cidaas_sync_read;
+GRANT SELECT ("Nummer", mail, zweitmail, anlage, geboren, tags, zustand, hash, stadt) ON "Kunden" TO cidaas_sync_read;
 """
 ODD_FILE = """
 [tables.users]
@@ -54,6 +54,7 @@ birthdate = "geboren"
 nickname = "tags"
 given_name = "geheim"
 family_name = "nachname"
+zoneinfo = "stadt"
 [mapping.status]
 column = "zustand"
 values = { active = "VERIFIED", blockt = "LOCKED" }
@@ -140,6 +141,7 @@ def test_everything_that_does_not_fit_is_named_with_its_line(commands: Commands)
         "geboren is of type timestamp with time zone, of which only some values can be sent as date",
         "tags is of type text[], which cannot be sent as text",
         "may not read column geheim",
+        "stadt (text) is generated",
         "the table public.Kunden has no column nachname",
         "'blockt' is no value of column zustand (state). Did you mean blocked?",
         "blocked, gone of column zustand (state) are not listed, and becomes LOCKED",
@@ -151,8 +153,8 @@ def test_everything_that_does_not_fit_is_named_with_its_line(commands: Commands)
         found = re.match(r"pipeline\.toml:(\d+): \[[\w.]+\] (\w+): ", line)
         assert found is not None, line
         assert found[2] in lines[int(found[1]) - 1], line
-    assert len(body["problems"]) == 10
-    assert body["tables"] == [{"name": "public.Kunden", "columns": 9, "not_mapped": []}]
+    assert len(body["problems"]) == 11
+    assert body["tables"] == [{"name": "public.Kunden", "columns": 10, "not_mapped": []}]
 
 
 def test_a_view_and_a_table_that_is_not_there(commands: Commands) -> None:

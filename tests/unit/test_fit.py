@@ -180,6 +180,12 @@ COLUMNS: dict[str, tuple[str, str, dict[str, object], str]] = {
         {"readable": False},
         "! .*may not read column phone .*`cdc enable` grants it",
     ),
+    "a generated column": (
+        "u",
+        "customer_number",
+        {"generated": True},
+        "! .*customer_number .text. is generated, and PostgreSQL does not publish",
+    ),
     "a date that is a number": (
         "u",
         "birthdate",

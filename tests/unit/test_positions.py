@@ -6,6 +6,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streams.settings.positions import _inside, positions
 from tests.unit.test_settings import OWN_TABLE, refused
@@ -59,6 +61,38 @@ def test_each_key_has_its_line_or_none(text: str, lines: dict[str, int]) -> None
     assert {".".join(path): line for path, line in positions(text).items()} == lines
     there = set(_inside(tomllib.loads(text)))
     assert set(positions(text)) <= there, "no key is named that is not there"
+
+
+#: Values of every shape.
+VALUES = [
+    "1",
+    '"a = [b]"',
+    "[1, 2] # c = 3",
+    "[\n 'x',\n # ]\n]",
+    '"""\n[t]\ny = 1\n"""',
+    "{ q = 1, r.s = { t = 2 } }",
+    "'''= '''",
+]
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.sampled_from(VALUES), st.sampled_from(["", "\n", "# a = 1\n"])), max_size=12)
+)
+def test_whatever_stands_before_a_key_its_line_is_right(statements: list[tuple[bool, str, str]]) -> None:
+    text, table, expected = "", "", {}
+    for number, (header, value, before) in enumerate(statements):
+        text += before
+        line = text.count("\n") + 1
+        if header:
+            table = f"t{number}"
+            text += f"[{table}]\n"
+            expected[(table,)] = line
+        else:
+            text += f"k{number} = {value}\n"
+            expected[(table, f"k{number}") if table else (f"k{number}",)] = line
+    found = positions(text)
+    assert {path: line for path, line in found.items() if path in expected} == expected
+    assert set(found) <= set(_inside(tomllib.loads(text)))
 
 
 def test_each_key_of_the_shipped_file_has_the_line_that_holds_it() -> None:
