@@ -15,6 +15,7 @@ from streams.divergence import Divergence
 from streams.legacy import Legacy, NoSuchIdError, qualified
 from streams.preview import preview
 from streams.settings import ConfigError, load
+from streams.settings.section import sentence
 from streams.source import fit
 from streams.source.columns import read_tables
 from streams.source.everyone import Question, count, read_everyone
@@ -50,7 +51,7 @@ def commands(settings: Settings) -> list[click.Command]:
         if as_json:
             base.show_json(body)
         else:
-            click.echo(_check_text(body))
+            click.echo(_check_text(settings, body))
         return base.WRONG if body["problems"] else base.OK
 
     @mapping.command(
@@ -106,20 +107,23 @@ def checked(settings: Settings, tables: dict[str, Table | None]) -> dict[str, An
             for table in tables.values()
             if table is not None
         ],
-        "problems": fit.sentences(settings, (fault for fault in found if fault.wrong)),
-        "notes": fit.sentences(settings, (fault for fault in found if not fault.wrong)),
+        "problems": fit.described(settings, (fault for fault in found if fault.wrong)),
+        "notes": fit.described(settings, (fault for fault in found if not fault.wrong)),
     }
 
 
-def _check_text(body: dict[str, Any]) -> str:
+def _check_text(settings: Settings, body: dict[str, Any]) -> str:
+    def said(mark: str, one: dict[str, Any]) -> str:
+        return f"{mark} {sentence(settings.path.name, one['line'], one['key'], one['what'], one['remedy'])}"
+
     lines = []
     for table in body["tables"]:
         left = table["not_mapped"]
         lines.append(f"{table['name']}: {table['columns'] - len(left)} of {table['columns']} columns are mapped")
         if left:
             lines.append(f"  not mapped, and never read: {', '.join(left)}")
-    lines += [f"- {note}" for note in body["notes"]]
-    lines += [f"! {problem}" for problem in body["problems"]]
+    lines += [said("-", note) for note in body["notes"]]
+    lines += [said("!", problem) for problem in body["problems"]]
     return "\n".join(lines if body["problems"] else [*lines, "nothing is wrong with the mapping"])
 
 

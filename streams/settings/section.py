@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 NAME = "[A-Za-z_][A-Za-z0-9_]{0,62}"
 
 
+def sentence(file: str, line: int | None, where: str, what: str, remedy: str) -> str:
+    """Write one problem as one line: file, line where it is known, key, what is wrong, what to do."""
+    place = file if line is None else f"{file}:{line}"
+    return f"{place}: {where}: {what}. {remedy}"
+
+
 class Problems:
     """The list of everything that is wrong so far."""
 
@@ -24,15 +30,11 @@ class Problems:
         self._positions: dict[Path, int] | None = None
         self.lines: list[str] = []
 
-    def add(self, where: str, what: str, remedy: str, *at: Path) -> None:
-        """Note one problem as one line: file, the line of the first key of `at` that is there, what, what to do."""
-        self.lines.append(f"{self._place(at)}: {where}: {what}. {remedy}")
-
-    def _place(self, at: Iterable[Path]) -> str:
+    def add(self, at: Path, where: str, what: str, remedy: str) -> None:
+        """Note one problem with the key `at`; `where` is how a person finds it."""
         if self._positions is None:  # only now: most files have no problem
             self._positions = positions(self._text)
-        line = next((self._positions[key] for key in at if key in self._positions), None)
-        return self.file if line is None else f"{self.file}:{line}"
+        self.lines.append(sentence(self.file, self._positions.get(at), where, what, remedy))
 
     def add_variable(self, name: str, what: str, remedy: str) -> None:
         """Note a problem with an environment variable; its value is never quoted."""
@@ -59,7 +61,7 @@ class Section:
         """Note a problem with this key, or with one `inside` its table. One that is missing has its table's line."""
         at = (*self.path, key, *inside) if self.has(key) else self.path
         where = ".".join((key, *inside))
-        self.problems.add(f"[{self.name}] {where}" if self.path else f"[{where}]", what, remedy, at)
+        self.problems.add(at, f"[{self.name}] {where}" if self.path else f"[{where}]", what, remedy)
 
     def get(self, key: str) -> Any:
         """Return the raw value, None if the key is not there."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from streams.passwords import UNKNOWN, Passwords
-from streams.settings.section import Problems
+from streams.settings.positions import positions
+from streams.settings.section import sentence
 from streams.source.uses import CREDENTIALS, USERS, For, Use, uses
 from streams.values import UNUSABLE, converter, moment_of
 
@@ -56,12 +57,24 @@ class Fault:
         return f"[{'.'.join(self.key[:-1])}] {self.key[-1]}"
 
 
+def described(settings: Settings, found: Iterable[Fault]) -> list[dict[str, Any]]:
+    """Return faults as data, each with the line of its key where it is known."""
+    lines = positions(settings.path.read_text(encoding="utf-8"))
+    return [
+        {
+            "key": fault.where,
+            "line": lines.get((*fault.key, "column"), lines.get(fault.key)),
+            "what": fault.what,
+            "remedy": fault.remedy,
+        }
+        for fault in found
+    ]
+
+
 def sentences(settings: Settings, found: Iterable[Fault]) -> list[str]:
-    """Write faults as errors of `pipeline.toml` are written: file, line where it is known, key, what, remedy."""
-    problems = Problems(settings.path.name, settings.path.read_text(encoding="utf-8"))
-    for fault in found:
-        problems.add(fault.where, fault.what, fault.remedy, (*fault.key, "column"), fault.key)
-    return problems.lines
+    """Write faults as the errors of `pipeline.toml` are written."""
+    file = settings.path.name
+    return [sentence(file, one["line"], one["key"], one["what"], one["remedy"]) for one in described(settings, found)]
 
 
 def missing(settings: Settings, tables: Mapping[str, Table | None]) -> list[Fault]:
@@ -138,11 +151,11 @@ def _of_column(settings: Settings, tables: Mapping[str, Table | None], use: Use,
             status = mapping.status
             told: dict[str, Path] = {word: ("mapping", "status", "values", word) for word in status.values}
             told |= dict.fromkeys(status.deleted, ("mapping", "status", "deleted"))
-            yield from _words(use, column, told, f"becomes {status.other}")
+            yield from _words(use, column, told, f"a user becomes {status.other}")
         case For.SELECT:
             assert mapping.select is not None
             told = dict.fromkeys(mapping.select.values, ("mapping", "select", "values"))
-            yield from _words(use, column, told, "is not migrated")
+            yield from _words(use, column, told, "a user is not migrated")
         case For.DELETED:
             yield from _deleted(use, column)
         case For.KIND:
@@ -204,7 +217,7 @@ def _field(use: Use, rule: FieldRule, column: Column, region: str | None) -> Ite
             if convert(word) is UNUSABLE:
                 what = f"{rule.values[word]!r} cannot be sent as {rule.kind}"
                 yield Fault(key, what, "Correct what the value becomes.")
-        yield from _words(use, column, told, "is sent as null")
+        yield from _words(use, column, told, "a value is sent as null")
         return
     if rule.kind == "phone" and column.base in (*_NUMBERS, "numeric"):
         what = f"{_named(column)} is a number, so it has no + in front: it is read as one of {region or 'no country'}"
@@ -247,7 +260,7 @@ def _words(use: Use, column: Column, told: Mapping[str, Path], effect: str) -> I
             yield Fault(key, what, _meant(word, can))
     left = [word for word in can if word not in told]
     if left:
-        what = f"{', '.join(left)} of {_named(column)} {'is' if len(left) == 1 else 'are'} not listed, and {effect}"
+        what = f"{', '.join(left)} of {_named(column)} {'is' if len(left) == 1 else 'are'} not listed: such {effect}"
         yield Fault(use.key, what, "List it if that is not meant.", wrong=False)
 
 
@@ -274,7 +287,7 @@ def _kind(settings: Settings, use: Use, column: Column) -> Iterator[Fault]:
     told = {table.password_kind: (*CREDENTIALS, "password_kind")}
     if table.totp_kind is not None:
         told[table.totp_kind] = (*CREDENTIALS, "totp_kind")
-    yield from _words(use, column, told, "counts neither as a password nor as a second factor")
+    yield from _words(use, column, told, "a row counts neither as a password nor as a second factor")
 
 
 def _algorithm(passwords: Passwords, use: Use, column: Column) -> Iterator[Fault]:

@@ -250,7 +250,7 @@ COLUMNS: dict[str, tuple[str, str, dict[str, object], str]] = {
         "u",
         "status",
         {"type": "state", "labels": ("active", "pending", "locked", "deleted", "frozen")},
-        "- .*frozen of column status .state. is not listed, and becomes LOCKED",
+        "- .*frozen of column status .state. is not listed: such a user becomes LOCKED",
     ),
     "an enum without a word": (
         "u",
