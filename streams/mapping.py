@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 
     from streams.settings import CredentialsTable, FieldRule, Settings
 
-__all__ = ["MAPPING_CODE", "Mapped", "Mapper", "Status", "fingerprint", "map_user", "status_of", "sub_of"]
+__all__ = ["MAPPING_CODE", "Mapped", "Mapper", "Status", "fingerprint", "map_user", "slug", "status_of", "sub_of"]
 
 Status = Literal["live", "deleted", "not_selected"]
 _Rule = tuple[str, str, "Callable[[Any], Any]", str]
 _MISSING: Any = object()
+#: How notes about parts of the address and about custom fields begin.
+ADDRESS, CUSTOM = "address_", "custom_"
 _FIRST = datetime.min.replace(tzinfo=UTC)
 
 
@@ -64,11 +66,11 @@ class Mapper:
         region, id_column = mapping.phone_region, settings.source.users.id
 
         def prepared(rules: tuple[FieldRule, ...], prefix: str = "") -> tuple[_Rule, ...]:
-            return tuple((rule.target, rule.column, converter(rule, region), _slug(rule, prefix)) for rule in rules)
+            return tuple((rule.target, rule.column, converter(rule, region), slug(rule, prefix)) for rule in rules)
 
         self._id = id_column
-        self._fields, self._address = prepared(mapping.fields), prepared(mapping.address, "address_")
-        self._custom = prepared(mapping.custom_fields, "custom_")
+        self._fields, self._address = prepared(mapping.fields), prepared(mapping.address, ADDRESS)
+        self._custom = prepared(mapping.custom_fields, CUSTOM)
         self._passwords = Passwords(mapping.passwords)
         self._credentials, self._own_password = settings.source.credentials, settings.source.users.password
 
@@ -196,7 +198,8 @@ def _fill(into: dict[str, Any], rules: tuple[_Rule, ...], row: Mapping[str, Any]
     return into
 
 
-def _slug(rule: FieldRule, prefix: str) -> str:
+def slug(rule: FieldRule, prefix: str) -> str:
+    """Return the note of a rule whose value cannot be sent; `prefix` tells parts of the address and custom fields."""
     return "invalid_phone" if rule.kind == "phone" else f"{prefix}{rule.target}_invalid"
 
 
