@@ -11,6 +11,7 @@ import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from enum import StrEnum
+from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streams.census import emails
@@ -48,7 +49,7 @@ class Fate(StrEnum):
 
 
 #: Why a user needs a new password, beside the notes of `streams.passwords`.
-NO_PASSWORD, NOT_MAPPED = "password_none", "password_not_mapped"
+NO_PASSWORD, NOT_MAPPED, UNAVAILABLE = "password_none", "password_not_mapped", "password_unavailable"
 #: Why cidaas refuses a user, in the order in which it is looked at.
 NO_IDENTIFIER, UNRESOLVABLE = "no_identifier", "unresolvable_domain"
 EMAIL_TAKEN, USERNAME_TAKEN = "email_taken", "username_taken"
@@ -60,7 +61,9 @@ class Hash(NamedTuple):
 
     name: str
     cost: str
-    #: "" for one that cidaas takes, else a note of `streams.passwords`
+    #: whether it goes to cidaas
+    sent: bool
+    #: why nobody can log in with it, "" if all is well
     note: str
 
 
@@ -112,7 +115,8 @@ class Census:
 
     def example(self, finding: str, one: str) -> None:
         """Remember an id, if there is room."""
-        if len(known := self.examples[finding]) < EXAMPLES:
+        known = self.examples[finding]
+        if len(known) < EXAMPLES and one not in known:
             known.append(one)
 
 
@@ -120,7 +124,7 @@ class Count:
     """Counts rows into `census`."""
 
     def __init__(self, settings: Settings, *, phones_every: int = 1, by_domain: bool = False) -> None:
-        """Read the phone number of every `phones_every`-th user; keep users `by_domain` if those will be looked up."""
+        """Read the phone number of one user in `phones_every`; keep users `by_domain` if those will be looked up."""
         self.census = Census()
         self.domains: defaultdict[str, Domain] = defaultdict(Domain)
         self._by_domain, self._every = by_domain, phones_every
@@ -129,15 +133,14 @@ class Count:
         # A phone number takes longer than all else of a user; the same mapping without it judges most users.
         light, phones = _without_phones(settings)
         self._light, self._phones = Mapper(light), phones
-        self._number = 0
+        self._dice = Random(0)  # noqa: S311  no secret: the same users each time, and no regular ones
 
     def user(self, user_id: str, row: Mapping[str, Any], credentials: Sequence[Mapping[str, Any]]) -> None:
         """Count a user; columns as Debezium's JSON has them."""
         census = self.census
         for one in credentials:
             self._credential(one)
-        sampled = self._number % self._every == 0
-        self._number += 1
+        sampled = self._every == 1 or self._dice.random() * self._every < 1
         mapped = (self._mapper if sampled else self._light).map(user_id, row, credentials)
         if not sampled and NO_IDENTIFIER in mapped.notes:  # the number may be the only one
             mapped = self._mapper.map(user_id, row, credentials)
@@ -213,12 +216,12 @@ class Count:
             return NOT_MAPPED
         if not mapped.has_password or found is None:
             return NO_PASSWORD
-        note = next((note for note in mapped.notes if note in NOTES), "")
         info = (mapped.entity or {}).get("password_hash_info")
+        note = next((note for note in mapped.notes if note in NOTES), "" if info else UNAVAILABLE)
         name, cost = _sent(info) if info else (_legacy(columns.algorithm_constant, found, columns.algorithm), "")
-        kind = Hash(name, cost, note)
+        kind = Hash(name, cost, bool(info), note)
         if kind not in self.census.hashes and len(self.census.hashes) >= _KINDS:
-            kind = Hash("others", "", note)
+            kind = Hash("others", "", bool(info), note)
         self.census.hashes[kind] += 1
         return note
 

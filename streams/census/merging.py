@@ -1,4 +1,4 @@
-"""Joins two streams of rows that come in the order of one key, as far as memory is concerned one user at a time (pure)."""
+"""Joins two streams of rows that come in the order of one key; in memory is one user at a time (pure)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Orphan(NamedTuple):
     row: Row
 
 
-class OrderError(RuntimeError):
+class OrderError(ValueError):
     """Rows did not come in the order of their keys, so that nothing that was joined can be believed."""
 
 

@@ -21,8 +21,9 @@ from streams.source.statements import relation
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from psycopg import AsyncConnection, BaseCursor
+    from psycopg import AsyncConnection, AsyncCursor
     from psycopg.abc import Buffer
+    from psycopg.rows import AsyncRowFactory
 
     from streams.settings import CredentialsTable, Settings, UsersTable
 
@@ -70,24 +71,24 @@ async def tables(settings: Settings) -> AsyncIterator[Tables]:
     """
     legacy = Legacy(settings, timeout=_CONNECT, patience=_LONGEST)
     users, credentials = settings.source.users, settings.source.credentials
+    keys: list[tuple[UsersTable | CredentialsTable, str]] = [(users, users.id)]
+    if credentials is not None:
+        keys.append((credentials, credentials.user_id))
     try:
         async with legacy.moment() as connection:
             await check_columns(settings)
             # The first rows may have to wait for a sort.
             await connection.execute("SET LOCAL statement_timeout = 0")
-            names = [table.name for table in (users, credentials) if table is not None]
-            columns = {name: await _columns(connection, name) for name in names}
+            columns = {table.name: await _columns(connection, table.name) for table, _ in keys}
+            order = _order({columns[table.name][column] for table, column in keys})
+            streams = [await _stream(connection, *key, order) for key in keys]
             yield Tables(
                 rows=await _rows(connection, users),
                 unmapped={
-                    table.name: [name for name in columns[table.name] if name not in table.columns]
-                    for table in (users, credentials)
-                    if table is not None
+                    table.name: [name for name in columns[table.name] if name not in table.columns] for table, _ in keys
                 },
-                users=await _stream(connection, users, users.id, _kind(columns, settings)),
-                credentials=None
-                if credentials is None
-                else await _stream(connection, credentials, credentials.user_id, _kind(columns, settings)),
+                users=streams[0],
+                credentials=streams[1] if len(streams) > 1 else None,
             )
     finally:
         await legacy.close()
@@ -108,37 +109,33 @@ async def _rows(connection: AsyncConnection[Any], table: UsersTable) -> int:
     return int(row["rows"]) if row is not None else 0
 
 
-def _kind(columns: dict[str, dict[str, str]], settings: Settings) -> str:
+def _order(types: set[str]) -> str:
     """By what both tables are ordered: "integer", "uuid", or "text" for everything else, and where the two differ."""
-    users, credentials = settings.source.users, settings.source.credentials
-    types = {columns[users.name][users.id]}
-    if credentials is not None:
-        types.add(columns[credentials.name][credentials.user_id])
     return "integer" if types <= _INTEGERS else "uuid" if types == {"uuid"} else "text"
 
 
 async def _stream(
-    connection: AsyncConnection[Any], table: UsersTable | CredentialsTable, column: str, kind: str
+    connection: AsyncConnection[Any], table: UsersTable | CredentialsTable, column: str, order: str
 ) -> Stream:
-    key = sql.SQL('{}::text COLLATE "C"' if kind == "text" else "{}").format(sql.Identifier(column))
+    key = sql.SQL('{}::text COLLATE "C"' if order == "text" else "{}").format(sql.Identifier(column))
     query = sql.SQL("SELECT {key}, {columns} FROM {table} ORDER BY 1").format(
         key=key,
         columns=sql.SQL(", ").join(sql.Identifier(name) for name in table.columns),
         table=qualified(table.name),
     )
-    cursor = connection.cursor(f"census_{column}_of_{table.name}"[:60], row_factory=_keyed(table.columns))
-    for name in ("date", "timestamp", "timestamptz"):
-        cursor.adapters.register_loader(name, _Moment)
-    for name in ("uuid", "numeric", "json", "jsonb"):
-        cursor.adapters.register_loader(name, TextLoader)
+    cursor = connection.cursor(f"census_{type(table).__name__}", row_factory=_keyed(table.columns))
+    for type_name in ("date", "timestamp", "timestamptz"):
+        cursor.adapters.register_loader(type_name, _Moment)
+    for type_name in ("uuid", "numeric", "json", "jsonb"):
+        cursor.adapters.register_loader(type_name, TextLoader)
     await cursor.execute(query)
     return Stream(lambda: cursor.fetchmany(CHUNK))
 
 
-def _keyed(names: Sequence[str]) -> Callable[[BaseCursor[Any, Any]], Callable[[Sequence[Any]], Keyed]]:
+def _keyed(names: Sequence[str]) -> AsyncRowFactory[Keyed]:
     """Make rows of values: the key first, then the columns as Debezium's JSON has them."""
 
-    def factory(cursor: BaseCursor[Any, Any]) -> Callable[[Sequence[Any]], Keyed]:
+    def factory(_cursor: AsyncCursor[Any]) -> Callable[[Sequence[Any]], Keyed]:
         return lambda values: Keyed(values[0], dict(zip(names, map(_debezium, values[1:]), strict=True)))
 
     return factory
