@@ -14,8 +14,14 @@ import pytest
 
 from demo.stack import Stack, capture, postgres
 from demo.stack.places import ROOT
+from streams.census import reading
+from streams.census.counting import Fate
+from streams.census.merging import User, joined
+from streams.commands.census import take
+from streams.legacy import Legacy
 from streams.settings import load
 from tests.integration.workers import FAUST, Said, command, free_ports
+from tests.unit.nameserver import name_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,90 +29,12 @@ if TYPE_CHECKING:
 
     import psycopg
 
-#: Each 20th user is odd in one way or another; the rest are as they should be.
-ODDITIES = """
-ALTER TABLE credentials DROP CONSTRAINT credentials_user_id_fkey, ALTER COLUMN user_id DROP NOT NULL,
-  DROP CONSTRAINT credentials_kind_check;
-ALTER TABLE users ALTER COLUMN email DROP NOT NULL, DROP CONSTRAINT users_username_key;
-
-INSERT INTO users (id, email, username, given_name, phone, birthdate, status, created_at)
-SELECT i,
-  CASE i % 20
-    WHEN 1 THEN 'geheim ' || i WHEN 2 THEN 'geheim' || i || '@mail.MAILINATOR.com' WHEN 3 THEN upper('geheim' || i + 1 || '@example.org')
-    WHEN 5 THEN NULL WHEN 6 THEN '  ' || i WHEN 7 THEN NULL
-    ELSE 'geheim' || i || '@example.org' END,
-  CASE WHEN i % 20 = 5 THEN 'Geheim' || i WHEN i % 20 = 8 THEN 'geheim' || i - 3 WHEN i % 3 = 0 AND i % 20 > 8 THEN 'allein' || i END,
-  'Geheim',
-  CASE i % 4 WHEN 0 THEN '+4915112345678' WHEN 1 THEN 'keine' WHEN 2 THEN '' END,
-  CASE WHEN i % 50 = 9 THEN date 'infinity' ELSE date '1970-05-01' END,
-  (ARRAY['active', 'active', 'active', 'active', 'active', 'pending', 'locked', 'deleted'])[1 + i % 8],
-  CASE WHEN i % 40 = 10 THEN timestamptz '0044-03-15 BC' ELSE now() END
-FROM generate_series(1, 6000) AS i;
-
-INSERT INTO credentials (user_id, kind, algorithm, secret, salt, params, updated_at)
-SELECT i, 'password', algorithm,
-  CASE WHEN algorithm = 'md5' THEN md5(i::text)
-    WHEN algorithm = 'sha256' AND i % 3 = 0 THEN 'geheim'
-    WHEN algorithm = 'bcrypt' AND i % 11 = 0 THEN '$2b$31$' || substr(md5(i::text) || md5('a' || i), 1, 53)
-    WHEN algorithm = 'bcrypt' AND i % 13 = 0 THEN '$2b$12$' || md5(i::text)
-    WHEN algorithm = 'bcrypt' THEN '$2y$' || (ARRAY['08', '10', '12'])[1 + i % 3] || '$' || substr(md5(i::text) || md5('a' || i), 1, 53)
-    ELSE md5(i::text) || md5('b' || i) END,
-  CASE WHEN algorithm IN ('sha256', 'pbkdf2-sha256') AND i % 7 > 0 THEN 'geheim' END,
-  CASE WHEN algorithm = 'pbkdf2-sha256' THEN '{"iterations": 27500, "keylen": 64}'::jsonb END,
-  now() - round * interval '1 day'
-FROM generate_series(1, 6000) AS i, generate_series(0, 1) AS round,
-  LATERAL (SELECT (ARRAY['bcrypt', 'bcrypt', 'sha256', 'pbkdf2-sha256', 'md5', 'geheim'])[1 + (i / 5 + round) % 6] AS algorithm) AS a
-WHERE i % 17 > 0 AND (round = 0 OR i % 5 = 0);
-
-INSERT INTO credentials (user_id, kind, algorithm, secret) SELECT i, 'totp', 'SHA1', 'GEHEIM' FROM generate_series(1, 6000, 7) AS i;
-INSERT INTO credentials (user_id, kind, secret) SELECT i, 'webauthn', 'geheim' FROM generate_series(1, 6000, 70) AS i;
-INSERT INTO credentials (user_id, kind, secret)
-  SELECT CASE WHEN i % 2 = 0 THEN i - 20 END, 'password', 'geheim' FROM generate_series(1, 18) AS i;
-INSERT INTO credentials (user_id, kind, secret) SELECT 7000 + i, 'password', 'geheim' FROM generate_series(1, 5) AS i;
-
-CREATE VIEW newest AS
-SELECT DISTINCT ON (user_id) user_id, CASE
-    WHEN algorithm = 'bcrypt' AND length(secret) <> 60 THEN 'password_malformed'
-    WHEN algorithm = 'bcrypt' AND secret LIKE '$2b$31$%' THEN 'password_cost_unsupported'
-    WHEN algorithm = 'sha256' AND length(secret) <> 64 THEN 'password_hash_unusual'
-    WHEN algorithm LIKE 'pbkdf2%' AND salt IS NULL THEN 'password_malformed'
-    WHEN algorithm IN ('md5', 'geheim') THEN 'password_algorithm_unknown'
-    ELSE '' END AS note, CASE
-    WHEN algorithm = 'bcrypt' AND length(secret) = 60 AND secret NOT LIKE '$2b$31$%' THEN 'bcrypt, cost ' || substr(secret, 5, 2)::int
-    WHEN algorithm = 'sha256' THEN CASE WHEN salt IS NULL THEN 'SHA256' ELSE 'SHA256, salted' END
-    WHEN algorithm LIKE 'pbkdf2%' AND salt IS NOT NULL THEN 'PBKDF2, 27500 iterations, salted'
-    WHEN algorithm = 'geheim' THEN '(another name)' ELSE algorithm END AS hash
-FROM credentials WHERE kind = 'password' ORDER BY user_id, coalesce(updated_at, created_at) DESC, id DESC;
-
-CREATE VIEW checked AS
-SELECT users.*, lower(btrim(email)) AS address, CASE
-    WHEN coalesce(btrim(email), '') = '' AND username IS NULL AND phone IS DISTINCT FROM '+4915112345678' THEN 'no_identifier'
-    WHEN btrim(email) !~ '^[^ @]+@[^ @]+$' THEN 'invalid_email'
-    WHEN email ILIKE '%.mailinator.com' THEN 'disposable_domain' ELSE '' END AS wrong
-FROM users WHERE status <> 'deleted';
-
-CREATE VIEW judged AS
-SELECT *, row_number() OVER (PARTITION BY address ORDER BY id) AS nth_address,
-  row_number() OVER (PARTITION BY lower(username) ORDER BY id) AS nth_name
-FROM checked WHERE wrong = '';
-
-CREATE VIEW fates AS
-SELECT c.id, CASE
-    WHEN c.wrong <> '' THEN 'refused ' || c.wrong
-    WHEN c.address IS NOT NULL AND nth_address > 1 THEN 'refused email_taken'
-    WHEN c.username IS NOT NULL AND nth_name > 1 THEN 'refused username_taken'
-    WHEN c.status <> 'active' THEN 'barred ' || upper(c.status)
-    WHEN n.user_id IS NULL THEN 'reset password_none'
-    WHEN n.note <> '' THEN 'reset ' || n.note
-    WHEN EXISTS (SELECT FROM credentials t WHERE t.user_id = c.id AND t.kind = 'totp') THEN 'second_factor_lost'
-    ELSE 'unchanged' END AS fate
-FROM checked c LEFT JOIN judged j USING (id) LEFT JOIN newest n ON n.user_id = c.id;
-ANALYZE;
-"""
+ODDITIES = (ROOT / "tests/integration/census.sql").read_text()
 
 SHOP = """
 CREATE TABLE accounts (uid {type} PRIMARY KEY, mail text, pw text, note text, tel text);
-INSERT INTO accounts SELECT {key}, 'geheim' || i || '@example.org', '$2b$10$' || substr(md5(i::text) || md5('a' || i), 1, 53)
+INSERT INTO accounts
+  SELECT {key}, 'geheim' || i || '@example.org', '$2b$10$' || substr(md5(i::text) || md5('a' || i), 1, 53)
   FROM generate_series(1, 500) AS i;
 CREATE TABLE seeds (no bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, account {other}, pw text NOT NULL);
 INSERT INTO seeds (account, pw) SELECT uid::text::{other}, pw FROM accounts WHERE mail < 'geheim3';
@@ -213,7 +141,10 @@ def test_users_hashes_and_rows_are_those_of_sql(database: Database, body: dict[s
 
 
 def test_identifiers_notes_and_columns_are_those_of_sql(database: Database, body: dict[str, Any]) -> None:
-    shared = "SELECT count(*), sum(n)::int FROM (SELECT count(*) AS n FROM judged WHERE {0} <> '' GROUP BY {0} HAVING count(*) > 1) s"
+    shared = (
+        "SELECT count(*), sum(n)::int"
+        " FROM (SELECT count(*) AS n FROM judged WHERE {0} <> '' GROUP BY {0} HAVING count(*) > 1) s"
+    )
     for name, column in (("emails", "address"), ("usernames", "lower(username)")):
         with database.admin() as admin:
             assert admin.execute(shared.format(column).encode()).fetchone() == tuple(body[name].values())
@@ -264,6 +195,33 @@ def test_the_screen_and_the_page_say_the_same_and_show_no_value(database: Databa
     assert said.err == ""
 
 
+async def test_users_of_a_domain_that_takes_no_mail(database: Database, body: dict[str, Any]) -> None:
+    async with name_server({"example.org": (0, 0, 0)}) as (server, address):
+        census = (await take(capture.settings_of(database.stack.layout), 1.0, 20_000, [address])).census
+    assert server.asked == {("example.org", 15): 1, ("example.org", 1): 1}, "each domain once"
+    lost = database.number("SELECT count(*) FROM fates JOIN users USING (id) WHERE fate !~ '^refused' AND email <> ''")
+    assert census.why(Fate.REFUSED) == {**body["forecast"]["refused"], "unresolvable_domain": lost}
+    assert census.fates.total() == body["users"]["live"]
+
+
+async def test_rows_come_as_the_worker_would_read_them(database: Database) -> None:
+    settings = capture.settings_of(database.stack.layout)
+    async with reading.tables(settings) as tables:
+        read = {one.id: one async for one in joined(tables.users, tables.credentials) if isinstance(one, User)}
+    legacy = Legacy(settings)
+    try:
+        # `Legacy` cannot read a year before Christ, nor infinity.
+        plain = database.figures(
+            "SELECT id::text, 1 FROM users WHERE created_at > '2000-01-01' AND birthdate < '2000-01-01'"
+        )
+        again = await legacy.rows(list(plain)[:200])
+    finally:
+        await legacy.close()
+    for user, (row, credentials) in again.items():
+        assert read[user].row == row
+        assert {str(one["id"]): one for one in read[user].credentials} == credentials
+
+
 def test_phone_numbers_on_a_sample(database: Database, body: dict[str, Any]) -> None:
     sampled = database.json("--sample", "500", code=1)
     assert 300 < sampled["phones"]["looked_at"] < 700
@@ -279,7 +237,7 @@ def test_the_rate_is_that_of_a_running_worker(database: Database, body: dict[str
     }  # fmt: skip
 
     class Worker(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802  the library's name
+        def do_GET(self) -> None:
             answer = json.dumps({"rate": {"10s": 0.0, "60s": 25.0}, "workers": []}).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(answer)))
