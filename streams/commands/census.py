@@ -22,6 +22,8 @@ from streams.commands import base
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from dns.asyncresolver import Resolver
+
     from streams.settings import Settings
 
 #: Users between two looks at the progress bar.
@@ -57,7 +59,7 @@ def commands(settings: Settings) -> list[click.Command]:
     @base.run
     async def census(rate: float | None, dns: bool, sample: int, file: Path | None, as_json: bool) -> int:
         _writable(file)
-        survey = await take(settings, rate, sample, domains.name_servers() if dns else None)
+        survey = await take(settings, rate, sample, domains.resolver() if dns else None)
         found = report.build(survey)
         if file is not None:
             _write(file, page(found))
@@ -70,8 +72,8 @@ def commands(settings: Settings) -> list[click.Command]:
     return [census]
 
 
-async def take(settings: Settings, rate: float | None, sample: int, servers: list[domains.Address] | None) -> Survey:
-    """Read both tables once; look up the domains if there are name servers for it.
+async def take(settings: Settings, rate: float | None, sample: int, resolver: Resolver | None) -> Survey:
+    """Read both tables once; look up the domains if there is a resolver for it.
 
     Raises:
         ConfigError: a table or a column is not there.
@@ -79,7 +81,7 @@ async def take(settings: Settings, rate: float | None, sample: int, servers: lis
     """
     begun, at = time.monotonic(), time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     async with reading.tables(settings) as tables:
-        count = Count(settings, phones_every=max(1, round(tables.rows / sample)), by_domain=servers is not None)
+        count = Count(settings, phones_every=max(1, round(tables.rows / sample)), by_domain=resolver is not None)
         with _progress("users", tables.rows) as done:
             read = 0
             async for one in joined(tables.users, tables.credentials):
@@ -92,9 +94,9 @@ async def take(settings: Settings, rate: float | None, sample: int, servers: lis
                     count.orphan(one.row)
     seconds = time.monotonic() - begun
     resolved = None
-    if servers is not None:
+    if resolver is not None:
         with _progress("domains", len(count.domains)) as done:
-            resolved = await domains.resolve(list(count.domains), servers, done)
+            resolved = await domains.resolve(list(count.domains), resolver, done)
         count.unresolvable(resolved.dead)
     return Survey(
         tables=tuple(tables.unmapped),
