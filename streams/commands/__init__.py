@@ -12,6 +12,7 @@ from faust.cli.base import cli
 
 from streams.commands import (
     cdc,
+    census,
     connector,
     deletes,
     delivery,
@@ -30,6 +31,6 @@ if TYPE_CHECKING:
 
 def register(settings: Settings) -> None:
     """Add the commands to Faust's group."""
-    for module in (status, user, resync, quarantine, delivery, deletes, cdc, topics, connector, source, mapping):
+    for module in (status, user, resync, quarantine, delivery, deletes, cdc, topics, connector, source, census, mapping):
         for command in module.commands(settings):
             cli.add_command(command)
