@@ -1,8 +1,6 @@
 """What `doctor` knows: every precondition of the pipeline as a named check, judged apart from the asking.
 
-    checks        what a check is
-    asking/       asks one place each, within a time limit: facts, or why there are none
-    server, roles, tables, kafka, connect, consistency, cidaas
-                  facts of one place -> its checks (pure)
-    examination   asks all places at the same time
+`checks` says what a check is. `asking` asks one place each, within a time limit. `server`, `roles`, `tables`, `kafka`,
+`connect`, `consistency` and `cidaas` turn the facts of one place into its checks (pure). `examination` asks all places
+at the same time.
 """

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from streams.cidaas import REMEDY, Kind, OutcomeKind, Reason
-from streams.doctor.checks import duration, fault, ok, todo, unknown, warning
+from streams.doctor.checks import State, duration, fault, ok, todo, unknown, warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -57,7 +57,7 @@ def judge(settings: Settings, tenant: Tenant) -> list[Check]:
     checks += _scopes(settings, tenant)
     if tenant.read is None:
         checks.append(ok("cidaas_read", "a user who does not exist is said not to exist"))
-    elif not (tenant.read.kind is Kind.FORBIDDEN and any(check.slug == "cidaas_scopes" for check in checks if check.remedy)):
+    elif tenant.read.kind is not Kind.FORBIDDEN or checks[-1].state is not State.FAULT:  # else the scopes say it
         checks.append(_failed("cidaas_read", tenant.read))
     checks.append(_limits(tenant))
     checks += _trial(tenant.trial)
@@ -73,7 +73,8 @@ def _scopes(settings: Settings, tenant: Tenant) -> Iterator[Check]:
     cidaas = settings.cidaas
     wanted = (*cidaas.upsert_scopes, *cidaas.delete_scopes, *cidaas.read_scopes)
     if tenant.scopes is None:
-        yield unknown("cidaas_scopes", "the token does not say which scopes it has", "`doctor --write-test` tries them.")
+        why = "the token does not say which scopes it has"
+        yield unknown("cidaas_scopes", why, "Run `doctor --write-test`: it tries them.")
         return
     missing = [scope for scope in dict.fromkeys(wanted) if scope not in tenant.scopes]
     if missing:
@@ -123,7 +124,8 @@ def _overwritten(outcome: Outcome | CidaasError | None) -> Check:
     if not _done(outcome):
         return check
     why = "cidaas took a second password; that it counts, only a log-in shows"
-    return unknown("cidaas_migration_mode", why, "With one user: change the password in the database, log in at cidaas.")
+    remedy = "With one user of yours: change the password in the database, then log in at cidaas."
+    return unknown("cidaas_migration_mode", why, remedy)
 
 
 def _removed(trial: Trial) -> Check:

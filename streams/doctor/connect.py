@@ -66,7 +66,7 @@ def _plugin(connect: Connect) -> Check:
     oldest = min(connect.plugins, key=_order)
     if _order(oldest) < _order(needed + ".Final"):
         what = f"debezium-connector-postgres {oldest} is there; versions before {needed}.Final lose rows on a restart"
-        return fault("connector_plugin", what, f"Put {needed}.Final in its place below plugin.path, and restart Connect.")
+        return fault("connector_plugin", what, f"Put {needed}.Final in its place (plugin.path), and restart Connect.")
     return ok("connector_plugin", f"debezium-connector-postgres {oldest}")
 
 
@@ -103,7 +103,8 @@ def _connector(settings: Settings, connect: Connect, wanted: Mapping[str, str]) 
     else:
         yield ok("connector_state", "connector and task say that they run")
     found = connect.config or {}
-    differing = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key) and key != "name")
+    keys = (wanted.keys() | found.keys()) - {"name"}
+    differing = sorted(key for key in keys if wanted.get(key) != found.get(key))
     if differing:
         shown = ", ".join(differing[:3]) + (f" and {len(differing) - 3} more" if len(differing) > 3 else "")
         what = f"the connector's configuration is not that of {settings.path.name}: {shown}"

@@ -56,7 +56,7 @@ def judge(settings: Settings, whole: Whole) -> list[Check]:
     fine = [check for check in _fine(settings, database, look) if check.slug not in bad]
     order = list(dict.fromkeys(slug for slug, _ in _SLUGS.values()))
     both = sorted([*found, *fine], key=lambda check: order.index(check.slug))
-    return [*both, *_extra(settings, database, bad), *_history(settings, whole)]
+    return [*both, *_extra(settings, database, bad), *_history(settings, database, whole)]
 
 
 def _findings(settings: Settings, database: Database, look: Look) -> Iterator[Finding]:
@@ -103,25 +103,16 @@ def _extra(settings: Settings, database: Database, bad: set[str]) -> Iterator[Ch
         yield warning("publication_extra", what, "Run `cdc enable`: it publishes the mapped columns only.")
 
 
-def _history(settings: Settings, whole: Whole) -> Iterator[Check]:
+def _history(settings: Settings, database: Database, whole: Whole) -> Iterator[Check]:
     """What a look alone cannot show: faults that stand until a repair, and a database that is another one now."""
     if whole.state is None:
         yield unknown("history", "what was seen before is not known: there is no control topic, or it cannot be read")
         return
-    standing = [(one.slug, one.what, one.remedy) for one in faults.standing(whole.state)]
+    now = {one.slug for one in _findings(settings, database, whole.look)}
     memory = recall(whole.state) or Memory()
-    standing += [(one.slug, one.what, one.remedy) for one in lost(settings, memory, whole.look)]
-    said = {slug: (what, remedy) for slug, what, remedy in reversed(standing) if slug not in _SLUGS or _gone(whole, slug)}
+    before = [*faults.standing(whole.state), *lost(settings, memory, whole.look)]
+    said = {one.slug: one for one in reversed(before) if one.slug not in now}  # what this look shows is said above
     if said:
-        yield fault("history", "; ".join(what for what, _ in said.values()), next(iter(said.values()))[1])
+        yield fault("history", "; ".join(one.what for one in said.values()), next(iter(said.values())).remedy)
     else:
-        yield ok("history", "it is the database that was read before, and no change is known to be lost")
-
-
-def _gone(whole: Whole, slug: str) -> bool:
-    """Whether a fault of the slot or publication stands from before, though this look does not show it any more."""
-    look = whole.look
-    assert look.database is not None
-    return slug not in {one.slug for one in guard.slot(look.database.slot, look)} and (
-        look.database.publication is not None or slug not in ("publication_missing", "publication_incomplete")
-    )
+        yield ok("history", "it is the database that was read before, and no other change is known to be lost")

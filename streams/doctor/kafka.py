@@ -112,7 +112,8 @@ def _partitions(settings: Settings, kafka: Kafka, there: Sequence[Topic]) -> Che
 def _leaders(kafka: Kafka, there: Sequence[Topic]) -> Check:
     wrong = [topic.name for topic in there if kafka.topics[topic.name].leaderless]
     if wrong:
-        return fault("topic_leaders", f"no broker leads partitions of {_some(wrong)}", "Start the brokers that are away.")
+        what = f"no broker leads partitions of {_some(wrong)}"
+        return fault("topic_leaders", what, "Start the brokers that are away.")
     return ok("topic_leaders", "each partition has a leader")
 
 
@@ -138,8 +139,9 @@ def _settings(kafka: Kafka, there: Sequence[Topic], *, silent: bool) -> Iterator
         if problems:
             said = _some([f"{key} of {topic} is {is_}, not {expected}" for topic, key, is_, expected in problems])
             topic, key, _, expected = problems[0]
-            remedy = f"kafka-configs.sh --alter --entity-type topics --entity-name {topic} --add-config {key}={expected}"
-            yield fault(slug, said, remedy + (" (and so on)" if len(problems) > 1 else ""))
+            change = f"--entity-name {topic} --add-config {key}={expected}"
+            remedy = f"kafka-configs.sh --bootstrap-server … --alter --entity-type topics {change}"
+            yield fault(slug, said, remedy if len(problems) == 1 else f"{remedy} (and so on)")
         elif not (silent and slug == "topic_settings"):
             yield ok(slug, _FINE[slug])
 

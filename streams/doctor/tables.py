@@ -102,6 +102,9 @@ def _tables(world: _World) -> Iterator[Check]:
     for slug, rule, fine in rules:
         yield _judged(world, slug, rule, fine, fault)
     yield _replica_identity(world)
+    if large := [name for table, there in _pairs(world) for name, column in _mapped(table, there) if column.large]:
+        # M4: the WAL says "unchanged" of such a value, and the worker keeps the one that it has.
+        yield ok("large_columns", f"values of {len(large)} columns may be stored apart; unchanged ones are kept")
     if world.roles:
         late = world.enabled
         for slug, rule, fine in (
