@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from faust.cli.base import cli
 
-from streams.commands import cdc, connector, deletes, delivery, quarantine, resync, source, status, topics, user
+from streams.commands import cdc, connector, deletes, delivery, doctor, quarantine, resync, source, status, topics, user
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -18,6 +18,6 @@ if TYPE_CHECKING:
 
 def register(settings: Settings) -> None:
     """Add the commands to Faust's group."""
-    for module in (status, user, resync, quarantine, delivery, deletes, cdc, topics, connector, source):
+    for module in (status, doctor, user, resync, quarantine, delivery, deletes, cdc, topics, connector, source):
         for command in module.commands(settings):
             cli.add_command(command)

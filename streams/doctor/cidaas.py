@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from streams.cidaas import REMEDY, Kind, OutcomeKind, Reason
+from streams.cidaas import REMEDY, CidaasError, Kind, OutcomeKind, Reason
 from streams.doctor.checks import State, duration, fault, ok, todo, unknown, warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from streams.cidaas import CidaasError, Outcome
+    from streams.cidaas import Outcome
     from streams.doctor.checks import Check
     from streams.settings import Settings
+
+#: The user names of test users begin with it.
+TEST_USER = "cidaas-sync-doctor-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,15 @@ def _trial(trial: Trial | None) -> Iterator[Check]:
     yield _written("cidaas_write", trial.first, f"the test user {trial.name} was written")
     if _done(trial.first):
         yield _overwritten(trial.second)
+    if trial.first is not None and not refused(trial.first):
         yield _removed(trial)
+
+
+def refused(outcome: Outcome | CidaasError | None) -> bool:
+    """Say whether the test user was certainly not written; an unclear end says nothing (C4)."""
+    if isinstance(outcome, CidaasError):
+        return outcome.kind not in (Kind.UNCLEAR, Kind.SERVER)
+    return outcome is not None and outcome.kind is OutcomeKind.FAILED
 
 
 def _done(outcome: Outcome | CidaasError | None) -> bool:
@@ -110,7 +121,7 @@ def _done(outcome: Outcome | CidaasError | None) -> bool:
 def _written(slug: str, outcome: Outcome | CidaasError | None, fine: str) -> Check:
     if outcome is None:
         return unknown(slug, "there was no time left for it")
-    if isinstance(outcome, Exception):
+    if isinstance(outcome, CidaasError):
         return _failed(slug, outcome)
     if outcome.kind is OutcomeKind.DONE:
         return ok(slug, fine)

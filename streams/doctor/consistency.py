@@ -110,7 +110,7 @@ def _history(settings: Settings, database: Database, whole: Whole) -> Iterator[C
         return
     now = {one.slug for one in _findings(settings, database, whole.look)}
     memory = recall(whole.state) or Memory()
-    before = [*faults.standing(whole.state), *lost(settings, memory, whole.look)]
+    before: list[faults.Fault | Finding] = [*faults.standing(whole.state), *lost(settings, memory, whole.look)]
     said = {one.slug: one for one in reversed(before) if one.slug not in now}  # what this look shows is said above
     if said:
         yield fault("history", "; ".join(one.what for one in said.values()), next(iter(said.values())).remedy)

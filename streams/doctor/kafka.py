@@ -138,8 +138,8 @@ def _settings(kafka: Kafka, there: Sequence[Topic], *, silent: bool) -> Iterator
     for slug, problems in wrong.items():
         if problems:
             said = _some([f"{key} of {topic} is {is_}, not {expected}" for topic, key, is_, expected in problems])
-            topic, key, _, expected = problems[0]
-            change = f"--entity-name {topic} --add-config {key}={expected}"
+            name, key, _, expected = problems[0]
+            change = f"--entity-name {name} --add-config {key}={expected}"
             remedy = f"kafka-configs.sh --bootstrap-server … --alter --entity-type topics {change}"
             yield fault(slug, said, remedy if len(problems) == 1 else f"{remedy} (and so on)")
         elif not (silent and slug == "topic_settings"):

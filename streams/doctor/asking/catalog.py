@@ -132,11 +132,9 @@ async def _wal_rate(connection: Connection) -> float:
 
 def _disk(connection: Connection, directory: str | None) -> Disk | None:
     """The disk of pg_wal, when this is the database's own machine: the server's own file there names its port."""
-    if (
-        directory is None
-        or connection.info.host not in ("127.0.0.1", "localhost", "::1")
-        and connection.info.host[:1] != "/"
-    ):
+    host = connection.info.host
+    here = host in ("127.0.0.1", "localhost", "::1") or host.startswith("/")
+    if directory is None or not here:
         return None
     try:
         lines = Path(directory, "postmaster.pid").read_text().splitlines()

@@ -114,9 +114,15 @@ async def _capture(settings: Settings, url: str) -> Login:
     password = source.role_password.reveal()
     try:
         # A parameter of the address, such as sslmode, holds for this log-in too.
-        parts = conninfo.conninfo_to_dict(url) | {"user": source.role, "password": password, "replication": "database"}
-        parts |= {"connect_timeout": CONNECT, "application_name": "cidaas-sync-doctor"}
-        connection = await psycopg.AsyncConnection.connect(conninfo.make_conninfo(**parts), autocommit=True)
+        address = conninfo.make_conninfo(
+            url,
+            user=source.role,
+            password=password,
+            replication="database",
+            connect_timeout=CONNECT,
+            application_name="cidaas-sync-doctor",
+        )
+        connection = await psycopg.AsyncConnection.connect(address, autocommit=True)
         async with connection:
             await connection.execute("IDENTIFY_SYSTEM")
     except (psycopg.Error, OSError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -52,16 +53,18 @@ class _Careful(Eye):
 
 async def ask(settings: Settings) -> Whole:
     """Look at slot, position and publication, and read the control topic; what does not answer is noted."""
+    if settings.source.url is None and settings.source.admin_url is None:
+        return Whole(Look(database_away="no address of it is set"), None)
     try:
         topics = await topic_names(settings)
     except AwayError:
         topics = frozenset()
     eye = _Careful(await _answering(settings), topics)
     try:
-        look = await eye.look()
+        look, state = await asyncio.gather(eye.look(), _state(settings, topics))
     finally:
         await eye.close()
-    return Whole(look, await _state(settings, topics))
+    return Whole(look, state)
 
 
 async def _answering(settings: Settings) -> Settings:
