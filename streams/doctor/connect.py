@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from streams.doctor.checks import fault, ok, todo, unknown, warning
+from streams.doctor.roles import ENABLE
 from streams.source.connect import cause
 
 if TYPE_CHECKING:
@@ -37,12 +38,18 @@ class Connect:
     validation: tuple[str, ...] | None = field(default=None)
 
 
-def judge(settings: Settings, connect: Connect, *, wanted: Mapping[str, str], cluster_id: str | None) -> list[Check]:
-    """Judge Connect; `wanted` is the configuration that `connector apply` sets, `cluster_id` that of our Kafka."""
+def judge(
+    settings: Settings, connect: Connect, *, wanted: Mapping[str, str], cluster_id: str | None, no_role: bool = False
+) -> list[Check]:
+    """Judge Connect.
+
+    `wanted` is the configuration that `connector apply` sets, `cluster_id` that of our Kafka; `no_role` says that the
+    connector's role is known not to be there, so that nobody can log in with it.
+    """
     return [
         *_cluster(settings, connect, cluster_id),
         _plugin(connect),
-        *_database(connect),
+        *_database(connect, no_role=no_role),
         *_connector(settings, connect, wanted),
     ]
 
@@ -76,10 +83,12 @@ def _order(version: str) -> tuple[tuple[int, ...], bool]:
     return numbers, version.endswith("Final")
 
 
-def _database(connect: Connect) -> Iterator[Check]:
+def _database(connect: Connect, *, no_role: bool) -> Iterator[Check]:
     if connect.validation is None:
         if connect.plugins:
             yield unknown("connect_database", "Kafka Connect did not try our configuration in time")
+    elif connect.validation and no_role:
+        yield todo("connect_database", "the role that Kafka Connect logs in with is not there yet", ENABLE)
     elif connect.validation:
         remedy = "Set LEGACY_DB_… and CDC_DEBEZIUM_PASSWORD in the Connect worker's own environment, and restart it."
         yield fault("connect_database", f"Kafka Connect refuses our configuration: {connect.validation[0]}", remedy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from streams.doctor import cidaas, connect, consistency, kafka, roles, server, tables
 from streams.doctor.asking import AwayError, broker, database, tenant, whole, worker
@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 #: Seconds for one place; and for letting go of what it has open when they are over.
 PATIENCE, GRACE = 10.0, 1.0
+#: For this share of its time a place waits for what another one has to say.
+_SHARE = 0.8
 DATABASE, KAFKA, CONNECT, WHOLE, CIDAAS = "legacy database", "Kafka", "Kafka Connect", "consistency", "cidaas"
 
 
@@ -30,18 +34,20 @@ async def examine(settings: Settings, *, write: bool = False, patience: float = 
     It ends within `patience` and `GRACE` seconds, whatever a place does.
     """
     brokers = asyncio.create_task(broker.ask(settings), name="doctor: brokers")
+    asked = asyncio.create_task(database.ask(settings), name="doctor: database")
+    until = asyncio.get_running_loop().time() + patience * _SHARE
     places: dict[str, tuple[str, Coroutine[None, None, list[Check]]]] = {
-        DATABASE: ("database_reachable", _database(settings)),
+        DATABASE: ("database_reachable", _database(settings, asked)),
         KAFKA: ("kafka_reachable", _kafka(settings, brokers)),
-        CONNECT: ("connect_reachable", _connect(settings, brokers)),
+        CONNECT: ("connect_reachable", _connect(settings, brokers, asked, until)),
         WHOLE: ("slot", _whole(settings)),
         CIDAAS: ("cidaas_address", _cidaas(settings, write=write)),
     }
     tasks = {place: asyncio.create_task(asking, name=f"doctor: {place}") for place, (_, asking) in places.items()}
     _, late = await asyncio.wait(tasks.values(), timeout=patience)
-    for task in (*late, brokers):
+    for task in (*late, brokers, asked):
         task.cancel()
-    await asyncio.wait([*tasks.values(), brokers], timeout=GRACE)
+    await asyncio.wait([*tasks.values(), brokers, asked], timeout=GRACE)
     return [_report(place, places[place][0], task, patience, late=task in late) for place, task in tasks.items()]
 
 
@@ -50,7 +56,7 @@ def _report(place: str, slug: str, task: asyncio.Task[list[Check]], patience: fl
         return Report(place, (_late(place, slug, patience),), hung=True)
     if (error := task.exception()) is not None:
         # Whatever it was, the other places have to be shown.
-        log.debug("doctor could not check %s", place, exc_info=error)
+        log.error("doctor could not check %s", place, exc_info=error)
         return Report(
             place, (unknown(slug, f"could not be checked ({type(error).__name__}): this is a mistake of ours"),)
         )
@@ -67,9 +73,9 @@ def _late(place: str, slug: str, patience: float) -> Check:
     return fault(slug, what, remedy)
 
 
-async def _database(settings: Settings) -> list[Check]:
+async def _database(settings: Settings, asked: asyncio.Task[database.Database]) -> list[Check]:
     try:
-        found = await database.ask(settings)
+        found = await asyncio.shield(asked)
     except AwayError as error:
         if settings.source.url is None and settings.source.admin_url is None:
             return [todo("database_reachable", str(error), error.remedy)]
@@ -103,20 +109,27 @@ async def _kafka(settings: Settings, brokers: asyncio.Task[kafka.Kafka]) -> list
     return [reached, *kafka.judge(settings, found)]
 
 
-async def _connect(settings: Settings, brokers: asyncio.Task[kafka.Kafka]) -> list[Check]:
+async def _connect(
+    settings: Settings, brokers: asyncio.Task[kafka.Kafka], asked: asyncio.Task[database.Database], until: float
+) -> list[Check]:
     try:
         found = await worker.ask(settings)
     except AwayError as error:
         return [fault("connect_reachable", str(error), error.remedy)]
-    try:
-        cluster_id = (await asyncio.shield(brokers)).cluster_id
-    except AwayError:
-        cluster_id = None
+    said, known = await _known(brokers, until), await _known(asked, until)
+    cluster_id = said.cluster_id if said is not None else None
+    no_role = known is not None and known.roles.found[settings.source.role] is None
     wanted = connector_config(settings)
     return [
         ok("connect_reachable", f"Kafka Connect {found.version} answers at {settings.connect_url}"),
-        *connect.judge(settings, found, wanted=wanted, cluster_id=cluster_id),
+        *connect.judge(settings, found, wanted=wanted, cluster_id=cluster_id, no_role=no_role),
     ]
+
+
+async def _known(task: asyncio.Task[T], until: float) -> T | None:
+    """What another place has said; None when it cannot be asked or has not answered by then, which hides nothing."""
+    await asyncio.wait([task], timeout=max(until - asyncio.get_running_loop().time(), 0))
+    return task.result() if task.done() and not task.cancelled() and task.exception() is None else None
 
 
 async def _whole(settings: Settings) -> list[Check]:

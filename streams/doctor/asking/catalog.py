@@ -150,7 +150,8 @@ async def ask_roles(connection: Connection, source: Source) -> dict[str, Role | 
     """Ask for both roles."""
     found: dict[str, Role | None] = dict.fromkeys((source.role, source.read_role))
     for row in await _all(connection, _ROLES, {"roles": list(found)}):
-        found[row.pop("name")] = Role(**row)
+        name = row.pop("name")
+        found[name] = Role(**row)
     return found
 
 
@@ -178,8 +179,8 @@ async def _table(connection: Connection, source: Source, table: UsersTable | Cre
     row = dict(rows[0])
     columns = {}
     for column in await _all(connection, _COLUMNS, asked):
-        readers = frozenset(column.pop("readers"))
-        columns[column.pop("name")] = Column(**column, readers=readers)
+        name, readers = column.pop("name"), frozenset(column.pop("readers"))
+        columns[name] = Column(**column, readers=readers)
     narrow: dict[str, tuple[str, ...]] = {}
     if table is source.credentials:  # the others keep their primary key as identity, which each has to publish anyway
         for one in await _all(connection, _PUBLICATIONS, asked):

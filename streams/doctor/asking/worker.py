@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 #: Seconds for one request; and for trying the configuration, for which Connect opens a connection to the database.
-REQUEST, TRYING = 3.0, 6.0
+REQUEST, TRYING = 3.0, 4.0
 
 
 class _Inspector(rest.Connect):
