@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from streams.cidaas import REMEDY, CidaasError, Kind, OutcomeKind, Reason
-from streams.doctor.checks import State, duration, fault, ok, todo, unknown, warning
+from streams.doctor.checks import duration, fault, ok, todo, unknown, warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,10 +21,13 @@ TEST_USER = "cidaas-sync-doctor-"
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What became of the test user `name`: upsert, upsert with another password, delete; None is *not come to*."""
+    """What became of the test user `name`: upsert, upsert with another password, delete; None is *not come to*.
 
-    name: str
-    sub: str
+    Without `first`, `removed` is what became of deleting somebody who does not exist, which is tried before.
+    """
+
+    name: str = ""
+    sub: str = ""
     first: Outcome | CidaasError | None = None
     second: Outcome | CidaasError | None = None
     removed: bool | CidaasError | None = None
@@ -46,6 +49,15 @@ class Tenant:
     headers: Mapping[str, str] = field(default_factory=dict)
     trial: Trial | None = None
 
+    def missing_scopes(self, settings: Settings) -> list[str]:
+        """The scopes that are wanted and that the token says it does not have."""
+        return [scope for scope in _wanted(settings) if self.scopes is not None and scope not in self.scopes]
+
+
+def _wanted(settings: Settings) -> list[str]:
+    cidaas = settings.cidaas
+    return list(dict.fromkeys((*cidaas.upsert_scopes, *cidaas.delete_scopes, *cidaas.read_scopes)))
+
 
 def judge(settings: Settings, tenant: Tenant) -> list[Check]:
     """Judge the tenant; a check that another one's fault makes impossible is left out."""
@@ -60,31 +72,35 @@ def judge(settings: Settings, tenant: Tenant) -> list[Check]:
     checks += _scopes(settings, tenant)
     if tenant.read is None:
         checks.append(ok("cidaas_read", "a user who does not exist is said not to exist"))
-    elif tenant.read.kind is not Kind.FORBIDDEN or checks[-1].state is not State.FAULT:  # else the scopes say it
+    else:
         checks.append(_failed("cidaas_read", tenant.read))
     checks.append(_limits(tenant))
     checks += _trial(tenant.trial)
+    if tenant.missing_scopes(settings):  # then it has been said why these are forbidden
+        trial = tenant.trial or Trial()
+        forbidden: dict[str, object] = {"cidaas_read": tenant.read, "cidaas_write": trial.first}
+        forbidden |= {} if trial.name else {"cidaas_delete": trial.removed}
+        said = {slug for slug, one in forbidden.items() if isinstance(one, CidaasError) and one.kind is Kind.FORBIDDEN}
+        checks = [check for check in checks if check.slug not in said]
     return checks
 
 
 def _failed(slug: str, error: CidaasError) -> Check:
     what, _, remedy = str(error).partition(". ")
-    return fault(slug, what, remedy or error.policy.remedy)
+    if not error.policy.person:  # the worker's remedy is to try again; a person at doctor wants to know what to look at
+        remedy = "Check CIDAAS_BASE_URL, the network in between, and cidaas' own status."
+    return fault(slug, what, remedy)
 
 
 def _scopes(settings: Settings, tenant: Tenant) -> Iterator[Check]:
-    cidaas = settings.cidaas
-    wanted = (*cidaas.upsert_scopes, *cidaas.delete_scopes, *cidaas.read_scopes)
     if tenant.scopes is None:
         why = "the token does not say which scopes it has"
         yield unknown("cidaas_scopes", why, "Run `doctor --write-test`: it tries them.")
-        return
-    missing = [scope for scope in dict.fromkeys(wanted) if scope not in tenant.scopes]
-    if missing:
+    elif missing := tenant.missing_scopes(settings):
         remedy = "Have them enabled for the app of CIDAAS_CLIENT_ID."
         yield fault("cidaas_scopes", f"the token lacks the scopes {', '.join(missing)}", remedy)
     else:
-        yield ok("cidaas_scopes", f"the token has {', '.join(dict.fromkeys(wanted))}")
+        yield ok("cidaas_scopes", f"the token has {', '.join(_wanted(settings))}")
 
 
 def _limits(tenant: Tenant) -> Check:
@@ -100,10 +116,15 @@ def _trial(trial: Trial | None) -> Iterator[Check]:
         why = "whether users and passwords can be written was not tried"
         yield unknown("cidaas_write", why, "Run `doctor --write-test`: it makes a test user and deletes it again.")
         return
+    if trial.first is None:
+        yield unknown("cidaas_write", "no test user was made: a fault above is in the way, or cidaas is too slow")
+        if isinstance(trial.removed, CidaasError):
+            yield _failed("cidaas_delete", trial.removed)
+        return
     yield _written("cidaas_write", trial.first, f"the test user {trial.name} was written")
     if _done(trial.first):
         yield _overwritten(trial.second)
-    if trial.first is not None and not refused(trial.first):
+    if not refused(trial.first):
         yield _removed(trial)
 
 

@@ -48,7 +48,7 @@ def judge(settings: Settings, whole: Whole) -> list[Check]:
     """Judge them against each other (facts: debezium-3.7, section 4)."""
     look, database = whole.look, whole.look.database
     if database is None:
-        return [unknown("slot", f"slot and publication were not looked at: {look.database_away}")]
+        return [unknown("slot", "slot and publication were not looked at: the database could not be asked")]
     if database.standby:
         return [unknown("slot", "a standby has no slot of ours: `primary` says what to do")]
     found = [_check(one) for one in _findings(settings, database, look)]
@@ -114,5 +114,7 @@ def _history(settings: Settings, database: Database, whole: Whole) -> Iterator[C
     said = {one.slug: one for one in reversed(before) if one.slug not in now}  # what this look shows is said above
     if said:
         yield fault("history", "; ".join(one.what for one in said.values()), next(iter(said.values())).remedy)
-    else:
+    elif memory.system:
         yield ok("history", "it is the database that was read before, and no other change is known to be lost")
+    else:
+        yield ok("history", "no worker has looked at this database yet")

@@ -192,7 +192,7 @@ def _wal_limit(server: Server) -> Check:
     rate = server.wal_rate
     pace = f"; {size(rate * 3600)} of WAL are written in an hour now" if rate else ""
     if server.wal_limit < 0:
-        half = "half of what is free there" if server.disk is None else f"'{max(server.disk.free >> 21, 64)}MB'"
+        half = "'…GB' (half of what is free there)" if server.disk is None else f"'{server.disk.free >> 21}MB'"
         remedy = f"ALTER SYSTEM SET max_slot_wal_keep_size = {half}, {_RELOAD}."
         what = f"max_slot_wal_keep_size is not set: a slot that nobody reads fills the disk{pace}"
         return warning("wal_limit", what, remedy)

@@ -58,12 +58,12 @@ async def ask(settings: Settings) -> Connect:
             status, config, words = await asyncio.gather(
                 connect.status(name), connect.config(name), _tried(patient, settings, plugins)
             )
+            return Connect(str(about["version"]), about.get("kafka_cluster_id"), plugins, status, config, words)
         except rest.ConnectError as error:
             raise AwayError(str(error), "Start Kafka Connect, or correct CONNECT_URL.") from None
         except (KeyError, IndexError, TypeError, ValueError, AttributeError):
             what = f"what answers at {settings.connect_url} is not Kafka Connect"
             raise AwayError(what, "Correct CONNECT_URL.") from None
-    return Connect(str(about["version"]), about.get("kafka_cluster_id"), plugins, status, config, words)
 
 
 async def _tried(connect: _Inspector, settings: Settings, plugins: tuple[str, ...]) -> tuple[str, ...] | None:
