@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from streams.doctor.checks import fault, ok, todo, unknown, warning
-from streams.doctor.roles import ENABLE
+from streams.doctor.checks import State, fault, ok, todo, unknown, warning
 from streams.source.connect import cause
 
 if TYPE_CHECKING:
@@ -39,17 +38,22 @@ class Connect:
 
 
 def judge(
-    settings: Settings, connect: Connect, *, wanted: Mapping[str, str], cluster_id: str | None, no_role: bool = False
+    settings: Settings,
+    connect: Connect,
+    *,
+    wanted: Mapping[str, str],
+    cluster_id: str | None,
+    role: Check | None = None,
 ) -> list[Check]:
     """Judge Connect.
 
-    `wanted` is the configuration that `connector apply` sets, `cluster_id` that of our Kafka; `no_role` says that the
-    connector's role is known not to be there, so that nobody can log in with it.
+    `wanted` is the configuration that `connector apply` sets, `cluster_id` that of our Kafka; `role` is what is known
+    to keep the connector's role from logging in.
     """
     return [
         *_cluster(settings, connect, cluster_id),
         _plugin(connect),
-        *_database(connect, no_role=no_role),
+        *_database(connect, role),
         *_connector(settings, connect, wanted),
     ]
 
@@ -83,12 +87,13 @@ def _order(version: str) -> tuple[tuple[int, ...], bool]:
     return numbers, version.endswith("Final")
 
 
-def _database(connect: Connect, *, no_role: bool) -> Iterator[Check]:
+def _database(connect: Connect, role: Check | None) -> Iterator[Check]:
     if connect.validation is None:
         if connect.plugins:
             yield unknown("connect_database", "Kafka Connect did not try our configuration in time")
-    elif connect.validation and no_role:
-        yield todo("connect_database", "the role that Kafka Connect logs in with is not there yet", ENABLE)
+    elif connect.validation and role is not None:
+        said = todo if role.state is State.TODO else unknown
+        yield said("connect_database", f"Kafka Connect cannot log in: {role.what}", role.remedy)
     elif connect.validation:
         remedy = "Set LEGACY_DB_… and CDC_DEBEZIUM_PASSWORD in the Connect worker's own environment, and restart it."
         yield fault("connect_database", f"Kafka Connect refuses our configuration: {connect.validation[0]}", remedy)

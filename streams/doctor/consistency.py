@@ -51,7 +51,7 @@ def judge(settings: Settings, whole: Whole) -> list[Check]:
         return [unknown("slot", "slot and publication were not looked at: the database could not be asked")]
     if database.standby:
         return [unknown("slot", "a standby has no slot of ours: `primary` says what to do")]
-    found = [_check(one) for one in _findings(settings, database, look)]
+    found = [_check(one, look) for one in _findings(settings, database, look)]
     bad = {check.slug for check in found}
     fine = [check for check in _fine(settings, database, look) if check.slug not in bad]
     order = list(dict.fromkeys(slug for slug, _ in _SLUGS.values()))
@@ -60,12 +60,17 @@ def judge(settings: Settings, whole: Whole) -> list[Check]:
 
 
 def _findings(settings: Settings, database: Database, look: Look) -> Iterator[Finding]:
-    yield from guard.slot(database.slot, look)
+    stopped = look.connector is not None and look.connector.state != "" and not look.connector.running
+    for one in guard.slot(database.slot, look):
+        if one.slug != "slot_inactive" or not stopped:  # `connector_state` says it, and how to start it
+            yield one
     yield from guard.publication(settings, database.publication, streamed=look.offset is not None)
 
 
-def _check(found: Finding) -> Check:
+def _check(found: Finding, look: Look) -> Check:
     slug, state = _SLUGS[found.slug]
+    if found.slug == "slot_inactive" and look.connector is None:
+        state = State.WARNING  # it follows from Connect being away, which is the fault
     return Check(slug, state, found.what, found.remedy)
 
 
@@ -78,7 +83,8 @@ def _fine(settings: Settings, database: Database, look: Look) -> Iterator[Check]
             yield ok("slot_position", "the slot stands where the connector's position is, or before")
         elif look.connector is None:
             yield unknown("slot_position", f"the connector's position is not known: {look.connect_away}")
-        yield ok("slot_read", "the connector reads the slot" if slot.active else "the initial snapshot comes first")
+        if slot.active or look.offset is None:
+            yield ok("slot_read", "the connector reads the slot" if slot.active else "the initial snapshot comes first")
         yield ok("slot_wal", f"{slot.kept_bytes or 0:,} bytes of WAL are kept for the slot")
     elif slot is None and look.connector is None and look.offset is None:
         yield unknown("slot", f"there is no slot; whether there should be one is not known: {look.connect_away}")

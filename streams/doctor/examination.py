@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from streams.doctor import cidaas, connect, consistency, kafka, roles, server, tables
 from streams.doctor.asking import AwayError, broker, database, tenant, whole, worker
-from streams.doctor.checks import Report, fault, ok, todo, unknown
+from streams.doctor.checks import Report, State, fault, ok, todo, unknown
 from streams.source.connector import connector_config
 
 if TYPE_CHECKING:
@@ -118,11 +118,12 @@ async def _connect(
         return [fault("connect_reachable", str(error), error.remedy)]
     said, known = await _known(brokers, until), await _known(asked, until)
     cluster_id = said.cluster_id if said is not None else None
-    no_role = known is not None and known.roles.found[settings.source.role] is None
+    judged = [] if known is None else roles.judge(settings.source, known.roles, enabled=known.enabled)
+    role = next((one for one in judged if one.slug == "capture_role" and one.state is not State.OK), None)
     wanted = connector_config(settings)
     return [
         ok("connect_reachable", f"Kafka Connect {found.version} answers at {settings.connect_url}"),
-        *connect.judge(settings, found, wanted=wanted, cluster_id=cluster_id, no_role=no_role),
+        *connect.judge(settings, found, wanted=wanted, cluster_id=cluster_id, role=role),
     ]
 
 

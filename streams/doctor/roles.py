@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from streams.doctor.checks import fault, ok, problem, todo, unknown
+from streams.doctor.checks import State, fault, ok, problem, todo
 from streams.source.enabling import CAPTURERS
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What became of logging in as a role: `tried` or not, and the server's words when it did not work."""
+    """What became of logging in as a role: the server's words when it did not work, or why it was not tried."""
 
     tried: bool
     error: str = ""
@@ -45,19 +45,22 @@ class Roles:
     """Both roles by name (None: not there), and both logins: the connector's over the replication protocol."""
 
     found: Mapping[str, Role | None]
-    logins: Mapping[str, Login] = field(default_factory=dict)
+    logins: Mapping[str, Login]
 
 
 def judge(source: Source, roles: Roles, *, enabled: bool) -> list[Check]:
     """Judge both roles; `enabled` says that the publication is there, and so everything should be."""
-    capture, reader = roles.found.get(source.role), roles.found.get(source.read_role)
-    return [
-        _role("capture_role", source.role, capture, enabled=enabled),
-        *_replication(source, capture, enabled=enabled),
-        _role("read_role", source.read_role, reader, enabled=enabled),
-        *_login("capture_login", "CDC_DEBEZIUM_PASSWORD", source.role, capture, roles),
-        *_login("read_login", "LEGACY_DATABASE_URL", source.read_role, reader, roles),
+    capture = [
+        _role("capture_role", source.role, roles.found.get(source.role), enabled=enabled),
+        *_replication(source, roles.found.get(source.role), enabled=enabled),
     ]
+    reader = [_role("read_role", source.read_role, roles.found.get(source.read_role), enabled=enabled)]
+    # A log-in that cannot work says nothing new.
+    if all(check.state is State.OK for check in capture):
+        capture.append(_login("capture_login", "CDC_DEBEZIUM_PASSWORD", source.role, roles))
+    if all(check.state is State.OK for check in reader):
+        reader.append(_login("read_login", "LEGACY_DATABASE_URL", source.read_role, roles))
+    return capture + reader
 
 
 def _role(slug: str, name: str, role: Role | None, *, enabled: bool) -> Check:
@@ -86,17 +89,14 @@ def _replication(source: Source, role: Role | None, *, enabled: bool) -> Iterato
         yield problem("replication_right", what, ENABLE, enabled=enabled)
 
 
-def _login(slug: str, variable: str, name: str, role: Role | None, roles: Roles) -> Iterator[Check]:
-    login = roles.logins.get(name, Login(tried=False))
-    if role is None or not role.login:
-        return  # said already, and nobody can log in as a role that is not there
+def _login(slug: str, variable: str, name: str, roles: Roles) -> Check:
+    login = roles.logins[name]
     how = "over the replication protocol" if slug == "capture_login" else "for reading"
     if not login.tried:
-        yield (todo if login.why_not else unknown)(slug, login.why_not or "not tried", f"Set {variable}.")
-    elif login.error:
-        yield fault(slug, f"logging in as {name} {how} fails: {login.error}", remedy_of(login.error, name, variable))
-    else:
-        yield ok(slug, f"logging in as {name} {how} works from this machine")
+        return todo(slug, login.why_not, f"Set {variable}.")
+    if login.error:
+        return fault(slug, f"logging in as {name} {how} fails: {login.error}", remedy_of(login.error, name, variable))
+    return ok(slug, f"logging in as {name} {how} works from this machine")
 
 
 def remedy_of(error: str, name: str, variable: str) -> str:

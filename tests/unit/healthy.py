@@ -119,9 +119,9 @@ def of_cluster(**changes: Any) -> list[Check]:
     return kafka.judge(SETTINGS, replace(KAFKA, **changes))
 
 
-def of_connect(*, cluster_id: str | None = "cluster", no_role: bool = False, **changes: Any) -> list[Check]:
+def of_connect(*, cluster_id: str | None = "cluster", role: Check | None = None, **changes: Any) -> list[Check]:
     facts = replace(CONNECT, **changes)
-    return connect.judge(SETTINGS, facts, wanted=CONFIG, cluster_id=cluster_id, no_role=no_role)
+    return connect.judge(SETTINGS, facts, wanted=CONFIG, cluster_id=cluster_id, role=role)
 
 
 def of_whole(look: Look, state: dict[str, Any] | None = None) -> list[Check]:

@@ -36,7 +36,7 @@ from streams.cidaas import Kind, Outcome, OutcomeKind, Reason
 from streams.cidaas.errors import failure
 from streams.control import FAULTS
 from streams.doctor import roles, server, tables
-from streams.doctor.checks import State
+from streams.doctor.checks import State, todo
 from streams.doctor.cidaas import Trial
 from streams.source.connect import ConnectorStatus
 from streams.source.look import Look, Published
@@ -336,11 +336,13 @@ BROKEN = {
         "environment",
     ),
     "Connect's role not made yet": Broken(
-        of_connect(validation=("database.hostname: FATAL: password",), no_role=True),
+        of_connect(
+            validation=("database.hostname: FATAL: password",), role=todo("capture_role", "no role yet", "enable")
+        ),
         "connect_database",
         TODO,
-        "not there yet",
-        "`cdc enable`",
+        "cannot log in: no role yet",
+        "enable",
     ),
     "Connect did not try in time": Broken(of_connect(validation=None), "connect_database", UNKNOWN, "in time", ""),
     "another Kafka": Broken(

@@ -66,7 +66,9 @@ async def ask(settings: Settings) -> Database:
     reader = Login(
         "LEGACY_DATABASE_URL" in urls, errors.get("LEGACY_DATABASE_URL", ""), "LEGACY_DATABASE_URL is not set"
     )
-    url = urls[next(iter(systems))]
+    # Where they differ, the worker's is asked: then only that they differ is said of the other one.
+    differ = len(set(systems.values())) > 1
+    url = urls["LEGACY_DATABASE_URL" if differ else next(iter(systems))]
     try:
         async with connected(url) as connection:
             info = connection.info
