@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class State(enum.StrEnum):
@@ -63,6 +67,12 @@ def unknown(slug: str, why: str, remedy: str = "") -> Check:
 def problem(slug: str, what: str, remedy: str, *, enabled: bool) -> Check:
     """What is a fault once everything was set up, and to be expected before."""
     return (fault if enabled else todo)(slug, what, remedy)
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """The first of these, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def size(number: float) -> str:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from streams.doctor.checks import State, fault, ok, todo, unknown, warning
+from streams.doctor.checks import State, fault, ok, some, todo, unknown, warning
 from streams.source.connect import cause
 
 if TYPE_CHECKING:
@@ -120,8 +120,7 @@ def _connector(settings: Settings, connect: Connect, wanted: Mapping[str, str]) 
     keys = (wanted.keys() | found.keys()) - {"name"}
     differing = sorted(key for key in keys if wanted.get(key) != found.get(key))
     if differing:
-        shown = ", ".join(differing[:3]) + (f" and {len(differing) - 3} more" if len(differing) > 3 else "")
-        what = f"the connector's configuration is not that of {settings.path.name}: {shown}"
+        what = f"the connector's configuration is not that of {settings.path.name}: {some(differing)}"
         yield warning("connector_config", what, APPLY)
     else:
         yield ok("connector_config", f"the connector is configured as {settings.path.name} says")

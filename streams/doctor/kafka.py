@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from streams.doctor.checks import fault, ok, todo, unknown, warning
+from streams.doctor.checks import fault, ok, some, todo, unknown, warning
 from streams.source.topics import topic_table
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ _FINE = {
     "topic_retention": "nothing is thrown away too early",
     "topic_settings": "all other settings are as they must be",
 }
-#: More problems than that are not written out in one line.
-_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +104,13 @@ def _partitions(settings: Settings, kafka: Kafka, there: Sequence[Topic]) -> Che
         f"Set `partitions` in {settings.path.name} to what is there, or delete the topic while nothing runs and run "
         "`topics`: users cannot be moved."
     )
-    return fault("topic_partitions", _some(said), remedy)
+    return fault("topic_partitions", some(said), remedy)
 
 
 def _leaders(kafka: Kafka, there: Sequence[Topic]) -> Check:
     wrong = [topic.name for topic in there if kafka.topics[topic.name].leaderless]
     if wrong:
-        what = f"no broker leads partitions of {_some(wrong)}"
+        what = f"no broker leads partitions of {some(wrong)}"
         return fault("topic_leaders", what, "Start the brokers that are away.")
     return ok("topic_leaders", "each partition has a leader")
 
@@ -121,7 +119,7 @@ def _replicas(settings: Settings, kafka: Kafka, there: Sequence[Topic]) -> Check
     copies = settings.replication_factor
     wrong = [topic.name for topic in there if kafka.topics[topic.name].replicas < copies]
     if wrong:
-        what = f"fewer than {copies} copies of {_some(wrong)}"
+        what = f"fewer than {copies} copies of {some(wrong)}"
         return warning("topic_replicas", what, "kafka-reassign-partitions.sh adds replicas to a topic.")
     return ok("topic_replicas", f"{copies} {'copies' if copies > 1 else 'copy'} of each topic")
 
@@ -137,15 +135,10 @@ def _settings(kafka: Kafka, there: Sequence[Topic], *, silent: bool) -> Iterator
                 wrong[slug].append((topic.name, key, found.get(key, "not set"), expected))
     for slug, problems in wrong.items():
         if problems:
-            said = _some([f"{key} of {topic} is {is_}, not {expected}" for topic, key, is_, expected in problems])
+            said = some([f"{key} of {topic} is {is_}, not {expected}" for topic, key, is_, expected in problems])
             name, key, _, expected = problems[0]
             change = f"--entity-name {name} --add-config {key}={expected}"
             remedy = f"kafka-configs.sh --bootstrap-server … --alter --entity-type topics {change}"
             yield fault(slug, said, remedy if len(problems) == 1 else f"{remedy} (and so on)")
         elif not (silent and slug == "topic_settings"):
             yield ok(slug, _FINE[slug])
-
-
-def _some(said: Sequence[str]) -> str:
-    more = f" and {len(said) - _SHOWN} more" if len(said) > _SHOWN else ""
-    return ", ".join(said[:_SHOWN]) + more

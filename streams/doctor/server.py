@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from streams.doctor.checks import duration, fault, ok, size, unknown, warning
+from streams.doctor.checks import duration, fault, ok, size, some, unknown, warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -246,6 +246,5 @@ def _transactions(server: Server) -> Iterator[Check]:
 
 
 def _listed(word: str, found: list[Transaction]) -> str:
-    shown = [f"{word} {one.name} in {one.database} for {duration(one.seconds or 0)}" for one in found[:3]]
-    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    return f"open transaction: {', '.join(shown)}{more}"
+    shown = [f"{word} {one.name} in {one.database} for {duration(one.seconds or 0)}" for one in found]
+    return f"open transaction: {some(shown)}"

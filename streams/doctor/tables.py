@@ -6,7 +6,7 @@ import difflib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from streams.doctor.checks import fault, ok, problem, unknown, warning
+from streams.doctor.checks import fault, ok, problem, some, unknown, warning
 from streams.doctor.roles import ENABLE
 from streams.source.look import captured
 from streams.source.statements import identity_index
@@ -150,7 +150,7 @@ def _columns(world: _World, table: Captured, there: Table) -> tuple[str, str] | 
     near = difflib.get_close_matches(missing[0], there.columns, 1)
     hint = f" ({near[0]}?)" if near else ""
     remedy = f"Correct the mapping in {world.settings.path.name}, or bring the column back."
-    return f"{table.name} has no column {_named(missing)}{hint}", remedy
+    return f"{table.name} has no column {some(missing)}{hint}", remedy
 
 
 def _kind(_: _World, table: Captured, there: Table) -> tuple[str, str] | None:
@@ -243,7 +243,7 @@ def _column_rights(world: _World, table: Captured, there: Table) -> tuple[str, s
     for role in world.roles:
         unread = [name for name, column in _mapped(table, there) if role not in column.readers]
         if unread:
-            return f"{role} may not read {_named(unread)} of {table.name}", ENABLE
+            return f"{role} may not read {some(unread)} of {table.name}", ENABLE
     return None
 
 
