@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from streams.doctor.checks import fault, ok, some, todo, unknown, warning
+from streams.doctor.checks import fault, ok, size, some, todo, unknown, warning
+from streams.doctor.server import FILLING, NEARLY_FULL
 from streams.source.topics import topic_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from streams.doctor.checks import Check
+    from streams.doctor.server import Disk
     from streams.settings import Settings
     from streams.source.topics import Topic
 
@@ -37,17 +39,18 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Kafka:
-    """What Kafka says. `auto_create` None: not to be read."""
+    """What Kafka says. `auto_create` and `disks` None: not to be read."""
 
     brokers: int
     cluster_id: str | None
     topics: Mapping[str, Seen] = field(default_factory=dict)
     auto_create: bool | None = None
+    disks: tuple[Disk, ...] | None = None
 
 
 def judge(settings: Settings, kafka: Kafka) -> list[Check]:
     """Judge brokers and topics."""
-    return [*_brokers(settings, kafka), *_topics(settings, kafka)]
+    return [*_brokers(settings, kafka), _disks(kafka), *_topics(settings, kafka)]
 
 
 def _brokers(settings: Settings, kafka: Kafka) -> Iterator[Check]:
@@ -68,6 +71,19 @@ def _brokers(settings: Settings, kafka: Kafka) -> Iterator[Check]:
         yield warning("auto_create", what, "Run `topics` before anything else; better turn it off.")
     else:
         yield ok("auto_create", "no topic is made by itself")
+
+
+def _disks(kafka: Kafka) -> Check:
+    """Judge the fullest disk: a broker whose disk is full stops."""
+    if not kafka.disks:
+        why = "how full the brokers' disks are, they do not tell this client"
+        return unknown("kafka_disk", why, "Look there: df -h on log.dirs.")
+    fullest = min(kafka.disks, key=lambda disk: disk.free / disk.total)
+    said = f"{size(fullest.free)} of {size(fullest.total)} are free on the fullest disk of a broker"
+    remedy = "Make room there: a broker whose disk is full stops."
+    if fullest.free < fullest.total * NEARLY_FULL:
+        return fault("kafka_disk", said, remedy)
+    return warning("kafka_disk", said, remedy) if fullest.free < fullest.total * FILLING else ok("kafka_disk", said)
 
 
 def _topics(settings: Settings, kafka: Kafka) -> Iterator[Check]:

@@ -19,6 +19,8 @@ CONNECTIONS = 6
 LONG = 60.0
 #: Hours that the limit of the WAL should last while nobody reads the slot: a night.
 NIGHT = 12.0
+#: Of a disk is free: less than that is a fault, or a warning.
+NEARLY_FULL, FILLING = 0.05, 0.15
 _RESTART = "then restart PostgreSQL"
 _RELOAD = "then SELECT pg_reload_conf()"
 
@@ -183,9 +185,9 @@ def _disk(server: Server) -> Check:
         return unknown("wal_disk", why, "Look there: df -h on the data directory; or run doctor there.")
     said = f"{size(disk.free)} of {size(disk.total)} are free on the disk with pg_wal"
     remedy = "Make room there: a full disk stops PostgreSQL."
-    if disk.free < disk.total * 0.05:
+    if disk.free < disk.total * NEARLY_FULL:
         return fault("wal_disk", said, remedy)
-    return warning("wal_disk", said, remedy) if disk.free < disk.total * 0.15 else ok("wal_disk", said)
+    return warning("wal_disk", said, remedy) if disk.free < disk.total * FILLING else ok("wal_disk", said)
 
 
 def _wal_limit(server: Server) -> Check:

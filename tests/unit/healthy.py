@@ -66,7 +66,7 @@ CREDENTIAL_TABLE = replace(
 )
 TABLES = tables.Tables({SOURCE.users.name: TABLE, CREDENTIALS.name: CREDENTIAL_TABLE}, 180_004, orphans=0)
 TOPICS = {topic.name: kafka.Seen(topic.partitions, 1, 0, dict(topic.settings)) for topic in topic_table(SETTINGS)}
-KAFKA = kafka.Kafka(1, "cluster", TOPICS, auto_create=False)
+KAFKA = kafka.Kafka(1, "cluster", TOPICS, auto_create=False, disks=(server.Disk(100 * GIB, 80 * GIB),))
 CONFIG = connector_config(SETTINGS)
 RUNNING = ConnectorStatus("RUNNING", ("RUNNING",), None)
 CONNECT = connect.Connect("4.3.1", "cluster", ("3.7.0.Final",), RUNNING, {"name": SOURCE.name, **CONFIG}, ())

@@ -316,6 +316,14 @@ BROKEN = {
     ),
     "wrong partition count": Broken(of_kafka(partitions=6), "topic_partitions", FAULT, "has 6, not 12", "`partitions`"),
     "a broker away": Broken(of_kafka(leaderless=3), "topic_leaders", FAULT, IDENTITY, "Start the brokers"),
+    "a broker's disk nearly full": Broken(
+        of_cluster(disks=(server.Disk(100 * GIB, 80 * GIB), server.Disk(100 * GIB, 4 * GIB))),
+        "kafka_disk",
+        FAULT,
+        "4.0 GiB",
+        "Make room",
+    ),
+    "brokers' disks not to be seen": Broken(of_cluster(disks=None), "kafka_disk", UNKNOWN, "do not tell", "df -h"),
     "topics made by themselves": Broken(of_cluster(auto_create=True), "auto_create", WARNING, "is on", "`topics`"),
     # Kafka Connect
     "old connector version": Broken(

@@ -10,6 +10,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from streams.doctor.asking import AwayError
+from streams.doctor.asking.log_dirs import ask_disks
 from streams.doctor.kafka import Kafka, Seen
 from streams.kafka import connection
 from streams.source.topics import topic_table
@@ -58,12 +59,15 @@ async def ask(settings: Settings) -> Kafka:
         topics = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics()}
         names = [topic.name for topic in topic_table(settings) if topic.name in topics]
         configs = await _configs(admin, ConfigResourceType.TOPIC, names)
-        brokers = [str(broker["node_id"]) for broker in cluster["brokers"]]
-        broker = next(iter((await _configs(admin, ConfigResourceType.BROKER, brokers[:1])).values()), None)
+        brokers = [int(broker["node_id"]) for broker in cluster["brokers"]]
+        one = [str(broker) for broker in brokers[:1]]
+        broker = next(iter((await _configs(admin, ConfigResourceType.BROKER, one)).values()), None)
+    disks = await ask_disks(settings.kafka, brokers, REQUEST)
     return Kafka(
         brokers=len(brokers),
         cluster_id=cluster.get("cluster_id"),
         topics={name: _seen(topics[name], configs.get(name)) for name in names},
+        disks=disks,
         auto_create=None if broker is None else broker.get("auto.create.topics.enable") == "true",
     )
 
