@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from streams.control import IDENTITY
 from streams.doctor.checks import Check, State, fault, ok, unknown, warning
+from streams.identity import Identity, RefusedError, compare
 from streams.source import faults, guard
 from streams.source.look import captured
 from streams.source.memory import Memory, lost, recall
@@ -56,7 +58,7 @@ def judge(settings: Settings, whole: Whole) -> list[Check]:
     fine = [check for check in _fine(settings, database, look) if check.slug not in bad]
     order = list(dict.fromkeys(slug for slug, _ in _SLUGS.values()))
     both = sorted([*found, *fine], key=lambda check: order.index(check.slug))
-    return [*both, *_extra(settings, database, bad), *_history(settings, database, whole)]
+    return [*both, *_extra(settings, database, bad), *_history(settings, database, whole), *_identity(settings, whole)]
 
 
 def _findings(settings: Settings, database: Database, look: Look) -> Iterator[Finding]:
@@ -124,3 +126,18 @@ def _history(settings: Settings, database: Database, whole: Whole) -> Iterator[C
         yield ok("history", "it is the database that was read before, and no other change is known to be lost")
     else:
         yield ok("history", "no worker has looked at this database yet")
+
+
+def _identity(settings: Settings, whole: Whole) -> Iterator[Check]:
+    """Whether the state belongs to this configuration (O5); the database is the business of `history`."""
+    recorded = (whole.state or {}).get(IDENTITY)
+    if recorded is None:
+        return
+    ours = Identity.of(settings, str(recorded.get("source", "")), str(recorded.get("topic", "")))
+    try:
+        compare(ours, recorded, "the control topic")
+    except RefusedError as error:
+        what, _, remedy = str(error).partition(". ")
+        yield fault("identity", what, remedy)
+    else:
+        yield ok("identity", "the state belongs to this configuration")

@@ -38,6 +38,7 @@ from streams.control import FAULTS
 from streams.doctor import roles, server, tables
 from streams.doctor.checks import State, todo
 from streams.doctor.cidaas import Trial
+from streams.identity import Identity
 from streams.source.connect import ConnectorStatus
 from streams.source.look import Look, Published
 
@@ -113,6 +114,7 @@ STANDING = {
 PG_HBA = roles.Login(tried=True, error='no pg_hba.conf entry for replication connection from host "10.0.0.1"')
 WRONG_PASSWORD = roles.Login(tried=True, error="password authentication failed")
 IDENTITY, LEDGER = SETTINGS.topics.identity, SETTINGS.topics.ledger
+IDENTITY_RECORD = Identity.of(SETTINGS, DATABASE.system, "topic").body()
 
 BROKEN = {
     # the server
@@ -437,6 +439,13 @@ BROKEN = {
         "7002/shop instead of 7001/shop",
         "--accept-database",
     ),
+    "state of another tenant": Broken(
+        of_whole(RIGHT, {"identity": {**IDENTITY_RECORD, "base_url": "https://test.example.com"}}),
+        "identity",
+        FAULT,
+        "cidaas base URL",
+        "app_id of its own",
+    ),
     # cidaas
     "tenant not configured": Broken(
         of_tenant(missing=("CIDAAS_BASE_URL",)), "cidaas_address", TODO, "CIDAAS_BASE_URL", "Set it"
@@ -497,6 +506,11 @@ def test_what_is_not_there_is_judged_as_todo_until_it_was_set_up() -> None:
     before = {check.slug for check in of_tables(schema_readers=frozenset(), enabled=False) if check.state is TODO}
     after = {check.slug for check in of_tables(schema_readers=frozenset()) if check.state is FAULT}
     assert before == after == {"schema_right"}
+
+
+def test_the_state_of_this_configuration_is_recognized() -> None:
+    checks = {check.slug: check.state for check in of_whole(RIGHT, {"identity": IDENTITY_RECORD})}
+    assert checks["identity"] is OK
 
 
 def test_a_key_may_be_written_in_another_integer_type() -> None:

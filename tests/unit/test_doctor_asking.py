@@ -242,3 +242,14 @@ def test_json_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert body["counts"] == {"ok": 1, "warning": 1, "fault": 1, "todo": 2, "unknown": 1}
     found = [(place["place"], check["slug"], check["state"]) for place in body["places"] for check in place["checks"]]
     assert found == [(report.place, check.slug, check.state.value) for report in REPORTS for check in report.checks]
+
+
+def test_what_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter itself would wait at its end for a thread that looks a name up."""
+
+    def end(code: int) -> None:
+        raise SystemExit(f"at once with {code}")
+
+    monkeypatch.setattr(command.os, "_exit", end)
+    answer = said(monkeypatch, [replace(REPORTS[0], hung=True), REPORTS[1]])
+    assert "at once with 1" in answer.output
