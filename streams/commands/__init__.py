@@ -16,6 +16,7 @@ from streams.commands import (
     connector,
     deletes,
     delivery,
+    doctor,
     mapping,
     quarantine,
     resync,
@@ -26,11 +27,17 @@ from streams.commands import (
 )
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from streams.settings import Settings
+
+_MODULES: tuple[ModuleType, ...] = (
+    status, doctor, census, mapping, user, resync, quarantine, delivery, deletes, cdc, topics, connector, source,
+)  # fmt: skip
 
 
 def register(settings: Settings) -> None:
     """Add the commands to Faust's group."""
-    for module in (status, user, resync, quarantine, delivery, deletes, cdc, topics, connector, source, census, mapping):
+    for module in _MODULES:
         for command in module.commands(settings):
             cli.add_command(command)

@@ -39,8 +39,10 @@ def test_every_package_of_the_worker_is_installed_and_nothing_else_is() -> None:
     assert PROJECT["tool"]["setuptools"]["packages"]["find"] == {"include": ["streams", "streams.*"]}
     folders = {path.parent for path in (ROOT / "streams").rglob("*.py")}
     assert [folder for folder in folders if not (folder / "__init__.py").exists()] == [], "no package, so not installed"
-    data = [path for path in (ROOT / "streams").rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
-    assert data == [], "a file that is no module has to be named as package data in pyproject.toml"
+    files = (path for path in (ROOT / "streams").rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc"))
+    data = [str(path.relative_to(ROOT / "streams")) for path in files]
+    named = PROJECT["tool"]["setuptools"]["package-data"]
+    assert named == {"streams": data}, "a file that is no module has to be named as package data in pyproject.toml"
 
 
 def test_what_it_needs_stands_in_one_place() -> None:
