@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from streams.mapping import Mapped, Mapper, fingerprint
-from streams.notes import meaning
+from streams.notes import explained
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
@@ -91,12 +91,8 @@ class Divergence:
     def _note(self, name: str) -> dict[str, Any]:
         before, after = self.notes[0][name], self.notes[1][name]
         # In the words of the mapping that makes it: the other one may have no such field.
-        return {
-            "note": name,
-            "before": before,
-            "after": after,
-            "meaning": meaning(name, self._settings[after > before]),
-        }
+        said = explained(name, self._settings[after > before])
+        return {"note": name, "before": before, "after": after, "what": said.what, "remedy": said.remedy}
 
 
 def _on_leave(settings: Settings) -> str:

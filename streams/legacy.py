@@ -23,9 +23,11 @@ from psycopg.types.string import TextLoader
 from streams.comparison import Rows
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from streams.settings import CredentialsTable, Settings, UsersTable
+
+    Params = Sequence[Any] | Mapping[str, Any]
 
 log = logging.getLogger(__name__)
 
@@ -222,7 +224,7 @@ class Legacy:
             raise LegacyAwayError(ON_STANDBY)
         return answers
 
-    async def query(self, query: sql.Composed | sql.SQL, params: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    async def query(self, query: sql.Composed | sql.SQL, params: Params = ()) -> list[dict[str, Any]]:
         """Run one reading statement.
 
         Raises:
@@ -232,7 +234,7 @@ class Legacy:
         return (await self.queries([query], params))[0]
 
     async def queries(
-        self, statements: Sequence[sql.Composed | sql.SQL], params: Sequence[Any] = ()
+        self, statements: Sequence[sql.Composed | sql.SQL], params: Params = ()
     ) -> list[list[dict[str, Any]]]:
         """Run reading statements that all see the database as of one moment.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from streams.mapping import Mapped, Mapper
-from streams.notes import fields, meaning, unusable
+from streams.notes import explained, fields, unusable
 from streams.values import text
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def preview(
         "sent": mapped.status == "live",
         "entity": _without_secrets(settings, mapped.entity) if mapped.entity is not None else None,
         "empty": _empty(settings, row, mapped.entity) if mapped.entity is not None else [],
-        "notes": [{"note": note, "meaning": meaning(note, settings)} for note in dict.fromkeys(mapped.notes)],
+        "notes": [{"note": note} | explained(note, settings)._asdict() for note in dict.fromkeys(mapped.notes)],
         "credential_rows": len(credentials),
         "mapping_id": settings.mapping.id,
     }
@@ -114,10 +114,10 @@ def _empty(settings: Settings, row: Mapping[str, Any], entity: Mapping[str, Any]
         if there.get(field.rule.target) is not None:
             continue
         if value is None:
-            why = f"column {column} is NULL"
+            what = f"column {column} is NULL"
         elif text(value) is None:
-            why = f"column {column} is blank"
+            what = f"column {column} is blank"
         else:
-            why = unusable(field.rule) + ("" if column in secret else f" (it holds {value!r})")
-        found.append({"field": field.name, "column": column, "why": why})
+            what = unusable(field.rule) + ("" if column in secret else f" (it holds {value!r})")
+        found.append({"field": field.name, "column": column, "what": what})
     return found

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from streams.mapping import Mapped
     from streams.settings import FieldRule, Settings
 
+#: Ids that stand for all users of a finding.
 EXAMPLES = 5
 #: Kinds of hashes that are told apart; iterations may be drawn for each user.
 _KINDS = 100
-_PHONE_NOTE = "invalid_phone"
+PHONE_NOTE = "invalid_phone"
 _ARGON2 = re.compile(r"m=[0-9]{1,10},t=[0-9]{1,5},p=[0-9]{1,5}", re.ASCII)
 #: Names of algorithms that may be shown. Any other word in that column may be a value of a user, put there by mistake.
 _ALGORITHM = re.compile(
@@ -113,6 +114,10 @@ class Census:
         """The same by reason."""
         return Counter({why: number for (one, why), number in self.fates.items() if one is fate and number})
 
+    def ids(self, finding: str) -> list[str]:
+        """The ids that stand for a finding."""
+        return list(self.examples.get(finding, ()))
+
     def example(self, finding: str, one: str) -> None:
         """Remember an id, if there is room."""
         known = self.examples[finding]
@@ -152,7 +157,7 @@ class Count:
         second_factor = self._has_second_factor(credentials)
         census.second_factor += second_factor
         for note in mapped.notes:
-            if note != _PHONE_NOTE:
+            if note != PHONE_NOTE:
                 census.notes[note] += 1
                 census.example(note, user_id)
         if sampled and self._phones:
@@ -203,9 +208,9 @@ class Count:
         phones = self.census.phones
         phones.looked_at += 1
         phones.given += any(row.get(column) not in (None, "") for column in self._phones)
-        if _PHONE_NOTE in mapped.notes:
+        if PHONE_NOTE in mapped.notes:
             phones.invalid += 1
-            self.census.example(_PHONE_NOTE, user_id)
+            self.census.example(PHONE_NOTE, user_id)
 
     def _password(
         self, mapped: Mapped, user_id: str, row: Mapping[str, Any], credentials: Sequence[Mapping[str, Any]]

@@ -5,23 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from streams.census.counting import EMAIL_TAKEN, NO_IDENTIFIER, UNRESOLVABLE, USERNAME_TAKEN, Fate
-from streams.census.emails import DISPOSABLE, INVALID
-from streams.cidaas.refusals import Reason
+from streams.census.counting import ORPHANS, PHONE_NOTE, Fate
+from streams.census.words import why
+from streams.notes import explained
+from streams.source.fit import covered
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from streams.census.counting import Census
     from streams.census.domains import Resolved
-
-#: Why a user will be refused × the reason under which `quarantine list` will show it.
-REFUSALS: dict[str, Reason] = {
-    NO_IDENTIFIER: Reason.MISSING_IDENTIFIER,
-    INVALID: Reason.INVALID_EMAIL,
-    DISPOSABLE: Reason.INVALID_EMAIL,
-    UNRESOLVABLE: Reason.INVALID_EMAIL,
-    EMAIL_TAKEN: Reason.EMAIL_CONFLICT,
-    USERNAME_TAKEN: Reason.USERNAME_CONFLICT,
-}
+    from streams.settings import Settings
+    from streams.source.catalog import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +29,15 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """A census and what belongs to it: where, when, and what was asked for beside it. `seconds` the reading took."""
+    """A census and what belongs to it: by which mapping, of what, when, and what was asked for beside it."""
 
-    tables: tuple[str, ...]
-    at: str
-    seconds: float
+    settings: Settings
+    tables: tuple[Table, ...]
+    at: float  # seconds since 1970, at its beginning
+    seconds: float  # the reading took
     census: Census
-    unmapped: dict[str, list[str]]
     rate: Rate
     resolved: Resolved | None
-    mfa_enabled: bool
 
     @property
     def load_seconds(self) -> float | None:
@@ -58,44 +52,51 @@ class Survey:
 
 def body(survey: Survey) -> dict[str, Any]:
     """Everything as JSON."""
-    census, phones = survey.census, survey.census.phones
+    census, phones, resolved = survey.census, survey.census.phones, survey.resolved
     return {
-        "tables": list(survey.tables),
         "at": survey.at,
         "seconds": round(survey.seconds, 3),
-        "users": {name: census.users[name] for name in ("live", "deleted", "not_selected")},
+        "tables": covered(survey.settings, survey.tables),
+        "users": census.users.total(),
+        "status": {name: census.users[name] for name in ("live", "deleted", "not_selected")},
         "user_status": dict(census.user_status),
-        "forecast": {
-            "unchanged": census.of(Fate.UNCHANGED),
-            "second_factor_lost": census.of(Fate.SECOND_FACTOR_LOST),
-            "reset": dict(census.why(Fate.RESET)),
-            "barred": dict(census.why(Fate.BARRED)),
-            "refused": dict(census.why(Fate.REFUSED)),
-            "load": {
-                "users": census.live,
-                "rate": survey.rate.users,
-                "rate_from": survey.rate.said_by,
-                "seconds": survey.load_seconds,
-            },
+        "fates": list(_fates(survey)),
+        "load": {
+            "users": census.live,
+            "rate": survey.rate.users,
+            "rate_from": survey.rate.said_by,
+            "seconds": survey.load_seconds,
         },
-        "second_factor": census.second_factor,
         "hashes": [
             {"name": kind.name, "cost": kind.cost, "sent": kind.sent, "note": kind.note, "users": number}
             for kind, number in census.hashes.most_common()
         ],
+        "second_factor": {"users": census.second_factor},
         "emails": {"shared": census.emails.shared, "users": census.emails.users},
         "usernames": {"shared": census.usernames.shared, "users": census.usernames.users},
-        "phones": {"looked_at": phones.looked_at, "given": phones.given, "invalid": phones.invalid},
-        "domains": None
-        if survey.resolved is None
-        else {
-            "asked": survey.resolved.asked,
-            "dead": len(survey.resolved.dead),
-            "unknown": survey.resolved.unknown,
+        "phones": {
+            "read": phones.looked_at,
+            "users": phones.given,
+            "invalid": phones.invalid,
+            "examples": census.ids(PHONE_NOTE),
         },
-        "notes": dict(census.notes),
-        "credentials": {name: census.credentials[name] for name in ("password", "totp", "other", "orphans")},
-        "unmapped": survey.unmapped,
-        "examples": {str(finding): ids for finding, ids in census.examples.items() if ids},
+        "domains": None
+        if resolved is None
+        else {"asked": resolved.asked, "dead": len(resolved.dead), "unknown": resolved.unknown},
+        "notes": [
+            {"note": note, **explained(note, survey.settings)._asdict(), "users": number, "examples": census.ids(note)}
+            for note, number in census.notes.most_common()
+        ],
+        "credentials": {name: census.credentials[name] for name in ("password", "totp", "other")},
+        "orphans": {"rows": census.credentials[ORPHANS], "examples": census.ids(ORPHANS)},
         "wrong": survey.wrong,
     }
+
+
+def _fates(survey: Survey) -> Iterator[dict[str, Any]]:
+    census = survey.census
+    for fate in Fate:
+        for reason, number in census.why(fate).most_common():
+            said = why(fate, reason, survey.settings)._asdict()
+            ids = census.ids(reason or fate)
+            yield {"fate": fate.value, "reason": reason, **said, "users": number, "examples": ids}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import textwrap
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streams import passwords
-from streams.census import counting, emails
+from streams.census import counting
 from streams.census.counting import Fate
-from streams.census.forecast import REFUSALS
-from streams.cidaas.refusals import REMEDY
+from streams.census.words import why
+from streams.notes import explained
+from streams.quantities import duration
+from streams.source.fit import covered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,73 +58,30 @@ class Report:
     sections: tuple[Section, ...]
 
 
-#: Why a user needs a new password × in words, and what can be done about it.
-RESETS: dict[str, tuple[str, str]] = {
-    counting.NO_PASSWORD: ("have no password in the legacy tables", ""),
-    counting.NOT_MAPPED: (
-        "bring no password, because no column is mapped",
-        "Name it under [tables.users.password] or [tables.credentials] in pipeline.toml.",
-    ),
-    passwords.UNKNOWN: (
-        "have a hash of an algorithm that cidaas has no id for",
-        "A CUSTOM_ id that cidaas support sets up takes it: [mapping.passwords.algorithms].",
-    ),
-    passwords.MALFORMED: (
-        "have a hash that is not what its algorithm writes, or lacks salt or iterations",
-        "Compare the columns of algorithm, salt and parameters with pipeline.toml.",
-    ),
-    passwords.COST: ("have a bcrypt hash with a cost that cidaas does not know", ""),
-    passwords.UNUSUAL: (
-        "have a hash that is sent, but is no hex digest of the right length",
-        "Probably nobody can log in with it: compare one with what the legacy application writes.",
-    ),
-    counting.UNAVAILABLE: ("have what the connector writes for a value that it does not know", ""),
-}
-
-#: Why cidaas will refuse a user × in words.
-REFUSED: dict[str, str] = {
-    counting.NO_IDENTIFIER: "have neither e-mail address, user name nor valid mobile number",
-    emails.INVALID: "have an e-mail address that is none",
-    emails.DISPOSABLE: "have an address in a disposable domain",
-    counting.UNRESOLVABLE: "have an address in a domain without MX and A record",
-    counting.EMAIL_TAKEN: "have the address of another legacy user, who comes first",
-    counting.USERNAME_TAKEN: "have the user name of another legacy user, who comes first",
-}
-
-#: What this table's owner can do, where cidaas's remedy is about somebody else.
-_TAKEN = "Case does not count. Change, merge or delete one of them in the legacy database."
 _WIDTH, _INDENT = 110, " " * 23
-_STATUS = {"LOCKED": "are locked", "PENDING": "are pending", "DECLINED": "are declined"}
 
 
 def build(survey: Survey) -> Report:
     """Put a survey into words."""
     census = survey.census
-    title = f"census of {' and '.join(survey.tables)}, {survey.at}"
+    at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(survey.at))
+    title = f"census of {' and '.join(table.name for table in survey.tables)}, {at}"
     title += f": {census.users.total():,} users read in {duration(survey.seconds)}"
     sections = [
         ("The first day at cidaas", _first_day(survey)),
-        ("Need a new password", _resets(census)),
-        ("Will be refused by cidaas", _refused(census)),
+        ("Need a new password", _why(survey, Fate.RESET)),
+        ("Will be refused by cidaas", _why(survey, Fate.REFUSED)),
         ("The initial load", _load(survey)),
         ("Users", _users(census)),
-        ("Password hashes that count, by algorithm and cost", _hashes(census)),
+        ("Password hashes that count, by algorithm and cost", _hashes(survey)),
         ("Second factors and other credentials", _credentials(survey)),
         ("E-mail addresses, user names, phone numbers", _identifiers(survey)),
-        ("Values that cannot be sent as they are", _notes(census)),
+        ("Values that cannot be sent as they are", _notes(survey)),
         ("Columns that are not mapped", _unmapped(survey)),
         ("Not known here", _unknown(survey)),
     ]
     full = tuple(Section(name, tuple(lines)) for name, lines in sections)
     return Report(title, _verdict(census), tuple(section for section in full if section.lines))
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60:,} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
 
 
 def text(report: Report) -> str:
@@ -131,7 +91,8 @@ def text(report: Report) -> str:
         lines += ["", section.title]
         for line in section.lines:
             figure = "" if line.number is None else f"{line.number:,}"
-            lines.append(f"{figure:>12} {line.share:>8}  {line.what}".rstrip())
+            start = f"{figure:>12} {line.share:>8}  "
+            lines += textwrap.wrap(line.what, _WIDTH, initial_indent=start, subsequent_indent=_INDENT)
             for words in (line.remark, examples(line)):
                 lines += textwrap.wrap(words, _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT)
     return "\n".join(lines)
@@ -157,33 +118,23 @@ def _verdict(census: Census) -> str:
 
 
 def _first_day(survey: Survey) -> Iterator[Line]:
+    """Each live user once; what has reasons of its own has a section with them."""
     census, live = survey.census, survey.census.live
     if not live:
         return
-    yield Line(census.of(Fate.UNCHANGED), "log in as before", live)
-    if lost := census.of(Fate.SECOND_FACTOR_LOST):
-        remark = "cidaas takes no TOTP seeds: these users enrol again."
-        if survey.mfa_enabled:
-            remark += " With mapping.mfa_enabled they may be locked out: ask cidaas first."
-        what = "log in with the old password, and their second factor is gone"
-        yield Line(lost, what, live, remark, _ids(census, Fate.SECOND_FACTOR_LOST))
+    yield from _why(survey, Fate.UNCHANGED) if census.of(Fate.UNCHANGED) else [Line(0, "log in as before", live)]
+    yield from _why(survey, Fate.SECOND_FACTOR_LOST)
     yield Line(census.of(Fate.RESET), "need a new password", live)
-    for status, number in census.why(Fate.BARRED).most_common():
-        yield Line(number, f"{_STATUS.get(status, status)} ({status}): cidaas lets only VERIFIED in", live)
+    yield from _why(survey, Fate.BARRED)
     yield Line(census.of(Fate.REFUSED), "will be refused by cidaas", live)
 
 
-def _resets(census: Census) -> Iterator[Line]:
-    for why, number in census.why(Fate.RESET).most_common():
-        what, remark = RESETS[why]
-        yield Line(number, what, census.live, remark, _ids(census, why))
-
-
-def _refused(census: Census) -> Iterator[Line]:
-    for why, number in census.why(Fate.REFUSED).most_common():
-        reason = REFUSALS[why]
-        remark = _TAKEN if why in (counting.EMAIL_TAKEN, counting.USERNAME_TAKEN) else REMEDY[reason]
-        yield Line(number, f"{REFUSED[why]} ({reason.value})", census.live, remark, _ids(census, why))
+def _why(survey: Survey, fate: Fate) -> Iterator[Line]:
+    """The users of a fate, by reason."""
+    census = survey.census
+    for reason, number in census.why(fate).most_common():
+        said = why(fate, reason, survey.settings)
+        yield Line(number, said.what, census.live, said.remedy, tuple(census.ids(reason or fate)))
 
 
 def _load(survey: Survey) -> Iterator[Line]:
@@ -206,11 +157,12 @@ def _users(census: Census) -> Iterator[Line]:
         yield Line(number, f"live as {status}", total)
 
 
-def _hashes(census: Census) -> Iterator[Line]:
+def _hashes(survey: Survey) -> Iterator[Line]:
+    census = survey.census
     for kind, number in census.hashes.most_common():
         name = f"{kind.name}, {kind.cost}" if kind.cost else kind.name
-        state = "goes to cidaas" if kind.sent else "is not sent"
-        note = f" ({kind.note})" if kind.note else ""
+        state = "goes to cidaas" if kind.sent else "not sent"
+        note = f" ({explained(kind.note, survey.settings).what})" if kind.note else ""
         yield Line(number, f"{name}: {state}{note}", census.live)
 
 
@@ -225,7 +177,7 @@ def _credentials(survey: Survey) -> Iterator[Line]:
             yield Line(rows["other"], "rows of other kinds, which are not sent")
     if rows[counting.ORPHANS]:
         remark = "They are never sent. `status` will count them as credentials only."
-        ids = _ids(census, counting.ORPHANS)
+        ids = tuple(census.ids(counting.ORPHANS))
         yield Line(rows[counting.ORPHANS], "rows whose user is not there (ids of the rows)", 0, remark, ids)
 
 
@@ -242,9 +194,9 @@ def _identifiers(survey: Survey) -> Iterator[Line]:
         among = "" if everybody else f", of {phones.looked_at:,} live users looked at (--sample)"
         yield Line(phones.given, f"with a phone number{among}", phones.looked_at)
         guess = "" if everybody else f"; about {phones.invalid * census.live / phones.looked_at:,.0f} of all live users"
-        region = "They arrive without it. phone_region in [mapping] says how numbers without a country code are read."
-        what = f"with one that is no valid number{guess}"
-        yield Line(phones.invalid, what, phones.looked_at, region, _ids(census, "invalid_phone"))
+        what = f"with one that is no valid number, and is sent as null{guess}"
+        region = explained(counting.PHONE_NOTE, survey.settings).remedy
+        yield Line(phones.invalid, what, phones.looked_at, region, tuple(census.ids(counting.PHONE_NOTE)))
     if (found := survey.resolved) is not None:
         yield Line(found.asked, "domains looked up")
         yield Line(len(found.dead), "domains have neither MX nor A record", found.asked)
@@ -252,16 +204,18 @@ def _identifiers(survey: Survey) -> Iterator[Line]:
             yield Line(found.unknown, "domains gave no answer; their users count as taken", found.asked)
 
 
-def _notes(census: Census) -> Iterator[Line]:
+def _notes(survey: Survey) -> Iterator[Line]:
+    census = survey.census
     for note, number in census.notes.most_common():
         if note not in passwords.NOTES and note not in (counting.NO_IDENTIFIER, counting.UNAVAILABLE):
-            yield Line(number, note, census.live, "", _ids(census, note))
+            said = explained(note, survey.settings)
+            yield Line(number, said.what, census.live, said.remedy, tuple(census.ids(note)))
 
 
 def _unmapped(survey: Survey) -> Iterator[Line]:
-    for table, columns in survey.unmapped.items():
-        if columns:
-            yield Line(len(columns), f"of {table}: {', '.join(columns)}")
+    for table in covered(survey.settings, survey.tables):
+        if left := table["not_mapped"]:
+            yield Line(len(left), f"of {table['columns']} of {table['name']}: {', '.join(left)}")
 
 
 def _unknown(survey: Survey) -> Iterator[Line]:
@@ -273,7 +227,3 @@ def _unknown(survey: Survey) -> Iterator[Line]:
         "How the tenant's fields are set up, and which hash algorithms it has: send one user of each kind first.",
     )
     yield Line(None, "cidaas's own lists and its exact syntax of addresses: it publishes neither.")
-
-
-def _ids(census: Census, finding: str) -> tuple[str, ...]:
-    return tuple(census.examples.get(finding, ()))

@@ -12,12 +12,13 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from streams.census import domains, forecast, reading, report
+from streams.census import domains, forecast, report
 from streams.census.counting import Count
 from streams.census.forecast import Rate, Survey
-from streams.census.merging import User, joined
 from streams.census.page import page
 from streams.commands import base
+from streams.source.everyone import everyone
+from streams.source.merging import User
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,12 +80,12 @@ async def take(settings: Settings, rate: float | None, sample: int, resolver: Re
         ConfigError: a table or a column is not there.
         LegacyAwayError: the database does not answer, or refuses.
     """
-    begun, at = time.monotonic(), time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    async with reading.tables(settings) as tables:
-        count = Count(settings, phones_every=max(1, round(tables.rows / sample)), by_domain=resolver is not None)
-        with _progress("users", tables.rows) as done:
+    begun, at = time.monotonic(), time.time()
+    async with everyone(settings) as found:
+        count = Count(settings, phones_every=max(1, round(found.users / sample)), by_domain=resolver is not None)
+        with _progress("users", found.users) as done:
             read = 0
-            async for one in joined(tables.users, tables.credentials):
+            async for one in found.rows:
                 if isinstance(one, User):
                     count.user(one.id, one.row, one.credentials)
                     read += 1
@@ -99,14 +100,13 @@ async def take(settings: Settings, rate: float | None, sample: int, resolver: Re
             resolved = await domains.resolve(list(count.domains), resolver, done)
         count.unresolvable(resolved.dead)
     return Survey(
-        tables=tuple(tables.unmapped),
+        settings=settings,
+        tables=tuple(found.tables.values()),
         at=at,
         seconds=seconds,
         census=count.census,
-        unmapped=tables.unmapped,
         rate=Rate(rate, "--rate") if rate is not None else await _measured(),
         resolved=resolved,
-        mfa_enabled=settings.mapping.mfa_enabled,
     )
 
 

@@ -14,18 +14,19 @@ from streams.commands import base
 from streams.divergence import Divergence
 from streams.legacy import Legacy, NoSuchIdError, qualified
 from streams.preview import preview
-from streams.settings import ConfigError, load
+from streams.settings import load
 from streams.settings.section import sentence
 from streams.source import fit
 from streams.source.columns import read_tables
-from streams.source.everyone import Question, count, read_everyone
+from streams.source.everyone import everyone, wanted
+from streams.source.merging import User
 
 if TYPE_CHECKING:
     from streams.settings import Settings
     from streams.source.catalog import Table
 
-#: Seconds after which a reading of all users is given up.
-_PATIENCE = 6 * 3600.0
+#: Users between two looks at the progress bar.
+_STEP = 1_000
 _NEW_COLUMNS = "`cdc enable`, `connector apply`, then `source repair` bring their values (docs/mapping.md)."
 
 
@@ -98,15 +99,7 @@ def checked(settings: Settings, tables: dict[str, Table | None]) -> dict[str, An
     found = fit.faults(settings, tables)
     return {
         "file": str(settings.path),
-        "tables": [
-            {
-                "name": table.name,
-                "columns": len(table.columns),
-                "not_mapped": fit.not_mapped(settings, table),
-            }
-            for table in tables.values()
-            if table is not None
-        ],
+        "tables": fit.covered(settings, (table for table in tables.values() if table is not None)),
         "problems": fit.described(settings, (fault for fault in found if fault.wrong)),
         "notes": fit.described(settings, (fault for fault in found if not fault.wrong)),
     }
@@ -159,9 +152,11 @@ def _preview_text(body: dict[str, Any]) -> str:
     if body["entity"] is not None:
         lines += ["", orjson.dumps(body["entity"], option=orjson.OPT_INDENT_2).decode()]
     if body["empty"]:
-        lines += ["", "without a value:", base.table([(f"  {one['field']}", one["why"]) for one in body["empty"]])]
+        lines += ["", "without a value:", base.table([(f"  {one['field']}", one["what"]) for one in body["empty"]])]
     if body["notes"]:
-        lines += ["", "notes:", base.table([(f"  {one['note']}", one["meaning"]) for one in body["notes"]])]
+        rows = [(f"  {one['note']}", one["what"]) for one in body["notes"]]
+        lines += ["", "notes:", base.table(rows)]
+        lines += dict.fromkeys(f"! {one['remedy']}" for one in body["notes"] if one["remedy"])
     return "\n".join([*lines, "", f"What cidaas has of it by now: `user {body['user']}`."])
 
 
@@ -170,7 +165,7 @@ def _preview_text(body: dict[str, Any]) -> str:
 
 async def _diff(settings: Settings, old: Path, sample: int | None, *, say: bool) -> dict[str, Any]:
     other = _other(old)
-    question = Question.of(other, settings)
+    wanted(other, settings)  # of other tables nothing need be compared
     divergence = Divergence(other, settings)
     body: dict[str, Any] = {
         "before": str(old),
@@ -180,24 +175,15 @@ async def _diff(settings: Settings, old: Path, sample: int | None, *, say: bool)
         "new_columns": _new_columns(other, settings),
     }
     if other.mapping.id != settings.mapping.id:  # otherwise both make the same of every row: nothing need be read
-        legacy = Legacy(settings, timeout=30.0, patience=_PATIENCE)
-        try:
-            for one in (other, settings):
-                if found := fit.missing(one, await read_tables(one, legacy)):
-                    raise ConfigError(fit.sentences(one, found))
-            body["users"] = users = await count(legacy, question)
-            quiet = not say or not sys.stderr.isatty()
-            share = 1.0 if sample is None else min(1.0, sample / max(1, users))
-            with click.progressbar(length=int(users * share), label="users", file=sys.stderr, hidden=quiet) as bar:
-
-                def take(user_id: str, row: dict[str, Any], credentials: list[dict[str, Any]]) -> None:
-                    divergence.add(user_id, row, credentials)
-                    if divergence.read % 1000 == 0:
-                        bar.update(1000)
-
-                await read_everyone(legacy, question, take, share)
-        finally:
-            await legacy.close()
+        async with everyone(other, settings, sample=sample) as found:
+            body["users"] = found.users
+            length, quiet = min(sample or found.users, found.users), not say or not sys.stderr.isatty()
+            with click.progressbar(length=length, label="users", file=sys.stderr, hidden=quiet) as bar:
+                async for one in found.rows:
+                    if isinstance(one, User):  # a credential without a user is nobody's
+                        divergence.add(one.id, one.row, one.credentials)
+                        if divergence.read % _STEP == 0:
+                            bar.update(_STEP)
     return body | divergence.report()
 
 
@@ -230,7 +216,7 @@ def _diff_text(body: dict[str, Any]) -> str:
         lines += ["", "fields of the users that are sent before and after:", _columns(rows)]
     if body["notes"]:
         lines += ["", "notes, as users before -> after:"]
-        lines += [f"  {one['note']}: {one['before']:,} -> {one['after']:,} ({one['meaning']})" for one in body["notes"]]
+        lines += [f"  {one['note']}: {one['before']:,} -> {one['after']:,} ({one['what']})" for one in body["notes"]]
     if any(one["field"] == "sub" for one in body["fields"]):
         lines += ["", "! sub changes: these would be other users at cidaas. Keep cidaas.sub and cidaas.sub_namespace."]
     if body["new_columns"]:

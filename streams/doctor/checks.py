@@ -73,20 +73,3 @@ def some(names: Sequence[str], most: int = 3) -> str:
     """The first of these, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
-
-
-def size(number: float) -> str:
-    """Bytes, as a person says them."""
-    for unit in ("bytes", "KiB", "MiB"):
-        if abs(number) < 1024:
-            return f"{number:.0f} {unit}"
-        number /= 1024
-    return f"{number:,.1f} GiB"
-
-
-def duration(seconds: float) -> str:
-    """A time, as a person says it."""
-    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:,.0f} {unit}"
-    return f"{seconds:.0f} s"

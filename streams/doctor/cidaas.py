@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from streams.cidaas import REMEDY, CidaasError, Kind, OutcomeKind, Reason
-from streams.doctor.checks import duration, fault, ok, todo, unknown, warning
+from streams.doctor.checks import fault, ok, todo, unknown, warning
+from streams.quantities import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from streams.doctor.checks import fault, ok, size, some, todo, unknown, warning
+from streams.doctor.checks import fault, ok, some, todo, unknown, warning
 from streams.doctor.server import FILLING, NEARLY_FULL
+from streams.quantities import size
 from streams.source.topics import topic_table
 
 if TYPE_CHECKING:

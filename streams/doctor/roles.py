@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streams.doctor.checks import State, fault, ok, problem, todo
-from streams.source.enabling import CAPTURERS
+from streams.source.enabling import CAPTURERS, ENABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from streams.doctor.checks import Check
     from streams.settings import Source
 
-ENABLE = "Run `cdc enable` (or let a DBA run the output of `cdc sql enable`)."
 #: Connections of the connector while it streams, and some while it starts (facts: debezium-3.7, 11).
 _ENOUGH = 6
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from streams.doctor.checks import duration, fault, ok, size, some, unknown, warning
+from streams.doctor.checks import fault, ok, some, unknown, warning
+from streams.quantities import duration, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

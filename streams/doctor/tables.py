@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from streams.doctor.checks import fault, ok, problem, some, unknown, warning
-from streams.doctor.roles import ENABLE
+from streams.source.catalog import KINDS, ORDINARY, alike, nearest
+from streams.source.enabling import ENABLE
 from streams.source.look import captured
 from streams.source.statements import identity_index
 
@@ -17,26 +17,13 @@ if TYPE_CHECKING:
     from streams.doctor.checks import Check
     from streams.doctor.roles import Role
     from streams.settings import CredentialsTable, Settings, UsersTable
+    from streams.source.catalog import Column
 
     Captured = UsersTable | CredentialsTable
     #: What is wrong with one table, and the remedy; None for nothing.
     Rule = Callable[["_World", Captured, "Table"], tuple[str, str] | None]
 
-#: Types whose values are written alike, so that ids of both can be compared as text.
-_ALIKE = (frozenset({"smallint", "integer", "bigint"}), frozenset({"text", "character varying"}))
 _IDENTITIES = {"d": "DEFAULT", "n": "NOTHING", "f": "FULL", "i": "USING INDEX"}
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column; `generated` is "", "s" (stored) or "v" (virtual), `large` says that its values may lie apart."""
-
-    type: str
-    nullable: bool = False
-    generated: str = ""
-    large: bool = False
-    composite: bool = False
-    readers: frozenset[str] = frozenset()  # which of our roles may read it
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +48,6 @@ class Tables:
     """The captured tables by name; those that are not there are left out. `orphans` None: `orphans_why` says why."""
 
     found: Mapping[str, Table]
-    version: int
     orphans: int | None = None
     orphans_why: str = ""
 
@@ -79,7 +65,7 @@ def judge(settings: Settings, tables: Tables, roles: Mapping[str, Role | None], 
     missing = [table.name for table in captured(settings) if table.name not in tables.found]
     if missing:
         remedy = f"Correct the name under [tables] in {settings.path.name}, or bring the table back."
-        there = fault("tables_there", f"the database has no table {', '.join(missing)}", remedy)
+        there = fault("tables_there", f"the legacy database has no table {', '.join(missing)}", remedy)
     else:
         there = ok("tables_there", f"{', '.join(table.name for table in captured(settings))} are there")
     if not tables.found:
@@ -147,18 +133,16 @@ def _columns(world: _World, table: Captured, there: Table) -> tuple[str, str] | 
     missing = [name for name in table.columns if name not in there.columns]
     if not missing:
         return None
-    near = difflib.get_close_matches(missing[0], there.columns, 1)
-    hint = f" ({near[0]}?)" if near else ""
-    remedy = f"Correct the mapping in {world.settings.path.name}, or bring the column back."
-    return f"{table.name} has no column {some(missing)}{hint}", remedy
+    near = nearest(missing[0], there.columns)
+    hint = f"Did you mean {near}? " if near else ""
+    remedy = f"{hint}Correct {world.settings.path.name} (`mapping check` names the line), or bring the column back."
+    return f"{table.name} has no column {some(missing)}", remedy
 
 
 def _kind(_: _World, table: Captured, there: Table) -> tuple[str, str] | None:
-    remedy = "Name an ordinary table: views and partitioned tables are not read (docs/restrictions.md)."
     if there.partition:
-        return f"{table.name} is a partition of another table", remedy
-    kinds = {"p": "partitioned", "v": "a view", "m": "a materialized view", "f": "a foreign table"}
-    return None if there.kind == "r" else (f"{table.name} is {kinds.get(there.kind, 'no ordinary table')}", remedy)
+        return f"{table.name} is a partition of another table", ORDINARY
+    return None if there.kind == "r" else (f"{table.name} is {KINDS.get(there.kind, 'no table')}", ORDINARY)
 
 
 def _logged(_: _World, table: Captured, there: Table) -> tuple[str, str] | None:
@@ -178,12 +162,11 @@ def _primary_key(world: _World, table: Captured, there: Table) -> tuple[str, str
 
 
 def _generated(world: _World, table: Captured, there: Table) -> tuple[str, str] | None:
-    never = "v" if world.tables.version >= 180_000 else "sv"  # before 18 no generated column is published
-    bad = [name for name, column in _mapped(table, there) if column.generated and column.generated in never]
+    bad = [name for name, column in _mapped(table, there) if not column.published]
     if not bad:
         return None
     remedy = f"Map the columns that it is made of, in {world.settings.path.name}."
-    return f"{table.name}: {_named(bad)} is generated, and not written to the WAL", remedy
+    return f"{table.name}: {_named(bad)} is generated, and PostgreSQL does not publish it", remedy
 
 
 def _types(world: _World, table: Captured, there: Table) -> tuple[str, str] | None:
@@ -255,7 +238,7 @@ def _owner(world: _World) -> Iterator[Check]:
     owner, name = table.columns.get(credentials.user_id), f"{credentials.name}.{credentials.user_id}"
     if owner is None:
         return  # `table_columns` says so
-    if owner.nullable:
+    if not owner.not_null:
         cure = f"ALTER TABLE {credentials.name} ALTER COLUMN {credentials.user_id} SET NOT NULL"
         remedy = f"Give rows without a user one, or remove them; then {cure}."
         yield fault("owner_not_null", f"{name} may be NULL, so it cannot be part of a replica identity", remedy)
@@ -265,17 +248,12 @@ def _owner(world: _World) -> Iterator[Check]:
     key = there.columns.get(users.id) if there is not None else None
     if key is None:
         return
-    if _alike(owner.type, key.type):
+    if alike(owner, key):
         yield ok("owner_type", f"{name} has the type of {users.name}.{users.id}")
         yield _orphans(world, name)
     else:
         what = f"{name} is {owner.type}, {users.name}.{users.id} is {key.type}: their values are not written alike"
         yield fault("owner_type", what, f"Give {name} the type {key.type}.")
-
-
-def _alike(one: str, other: str) -> bool:
-    one, other = one.partition("(")[0], other.partition("(")[0]
-    return one == other or any(one in kinds and other in kinds for kinds in _ALIKE)
 
 
 def _orphans(world: _World, name: str) -> Check:

@@ -28,6 +28,19 @@ async def read_tables(settings: Settings, legacy: Legacy) -> dict[str, Table | N
     return {name: await read_table(legacy, name) for name in names}
 
 
+async def existing(settings: Settings, legacy: Legacy) -> dict[str, Table]:
+    """Return the tables that pipeline.toml names, with every column that it names.
+
+    Raises:
+        ConfigError: a table or a column is not there.
+        LegacyAwayError: unreachable, refused, or too slow.
+    """
+    tables = await read_tables(settings, legacy)
+    if found := fit.missing(settings, tables):
+        raise ConfigError(fit.sentences(settings, found))
+    return {name: table for name, table in tables.items() if table is not None}
+
+
 async def check_columns(settings: Settings) -> None:
     """Compare the configured columns with the tables; an unreachable database is reported and not an error here.
 
@@ -36,11 +49,8 @@ async def check_columns(settings: Settings) -> None:
     """
     legacy = Legacy(settings)
     try:
-        tables = await read_tables(settings, legacy)
+        await existing(settings, legacy)
     except LegacyAwayError as error:
         log.warning("the legacy tables are not checked: %s", error)
-        return
     finally:
         await legacy.close()
-    if found := fit.missing(settings, tables):
-        raise ConfigError(fit.sentences(settings, found))

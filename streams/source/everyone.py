@@ -1,114 +1,185 @@
-"""Reads all users of the legacy tables, or a sample of them, in one pass with a server-side cursor."""
+"""All users of the legacy tables, or a sample of them, with their credentials, in one pass and as of one moment.
+
+Two server-side cursors bring both tables in the order of the user's id, and `merging` joins them: who has no
+credentials comes, and so do credentials of nobody. Nothing is sorted where an index has the order: the primary key's,
+and the one on the credentials' user column (`cdc enable` makes one where there is none). The transaction only reads, and
+holds back vacuum for as long as it lasts, as the initial snapshot does.
+"""
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from psycopg import sql
-from psycopg.rows import tuple_row
+from psycopg.adapt import Loader
+from psycopg.types.string import TextLoader
 
-from streams.legacy import as_debezium, qualified
+from streams.legacy import Legacy, as_debezium, qualified
+from streams.source.catalog import key_kind
+from streams.source.columns import existing
+from streams.source.merging import Keyed, Stream, joined
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-    from streams.legacy import Legacy
-    from streams.settings import Settings
+    from psycopg import AsyncConnection, AsyncCursor
+    from psycopg.abc import Buffer
+    from psycopg.rows import AsyncRowFactory
 
-    Take = Callable[[str, dict[str, Any], list[dict[str, Any]]], None]
+    from streams.settings import CredentialsTable, Settings, UsersTable
+    from streams.source.catalog import Table
+    from streams.source.merging import Orphan, User
 
 #: Rows that travel at a time.
-_BATCH = 5_000
-#: What needs no other writing to be as Debezium's JSON has it.
-_PLAIN = frozenset({str, int, bool, float, type(None)})
+_CHUNK = 2_000
+#: Seconds to connect, and for all of the reading.
+_CONNECT, _LONGEST = 15.0, 24 * 3600.0
+#: Values that Debezium has as they are.
+_SIMPLE = frozenset((str, int, bool, float, type(None)))
+
+
+class _Moment(Loader):
+    """A date or a time as Debezium writes it, made of PostgreSQL's own text (TimeZone is UTC).
+
+    `as_debezium` says the same by way of a datetime, which takes several times as long, and has none for `infinity`
+    or a year before Christ: that one passes on as a text that is no time, and the mapping notes it.
+    """
+
+    def load(self, data: Buffer) -> str:
+        return bytes(data).decode().replace(" ", "T", 1).removesuffix("+00") + "Z"
+
+
+_LOADERS: dict[str, type[Loader]] = {
+    **dict.fromkeys(("date", "timestamp", "timestamptz"), _Moment),
+    **dict.fromkeys(("uuid", "numeric", "json", "jsonb"), TextLoader),
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """Which columns of which tables are read; `owner` is the column of the credentials table with the user's id."""
+class Read:
+    """A table to be read: the column with the user's id, by which it comes, and the columns that are read."""
 
-    users: str
-    id: str
+    table: str
+    key: str
     columns: tuple[str, ...]
-    credentials: str | None = None
-    owner: str = ""
-    credential_columns: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, *several: Settings) -> Question:
-        """Ask for what these configurations need together.
-
-        Raises:
-            ValueError: they name other tables or keys, so their users are not the same.
-        """
-        sources = [settings.source for settings in several]
-        users = {(source.users.name, source.users.id) for source in sources}
-        tables = [source.credentials for source in sources if source.credentials is not None]
-        owners = {(table.name, table.user_id, table.id) for table in tables}
-        if len(users) > 1 or len(owners) > 1:
-            raise ValueError(
-                "the two files name other tables or other keys under [tables], so there is nothing to compare user by "
-                "user: compare files for the same tables"
-            )
-        ((name, id_),) = users
-        columns = tuple(dict.fromkeys(column for source in sources for column in source.users.columns))
-        if not tables:
-            return cls(name, id_, columns)
-        own = tuple(dict.fromkeys(column for table in tables for column in table.columns))
-        return cls(name, id_, columns, tables[0].name, tables[0].user_id, own)
 
 
-async def count(legacy: Legacy, question: Question) -> int:
-    """Return how many users there are."""
-    query = sql.SQL("SELECT count(*) AS users FROM {table}").format(table=qualified(question.users))
-    return int((await legacy.query(query))[0]["users"])
+class Everyone(NamedTuple):
+    """What is known before the rows come, and the rows. `users` is exact; a sample brings fewer, and no orphans."""
+
+    users: int
+    tables: dict[str, Table]
+    rows: AsyncIterator[User | Orphan]
 
 
-async def read_everyone(legacy: Legacy, question: Question, take: Take, share: float = 1.0) -> None:
-    """Hand each user's id, row and credential rows to `take`, values as Debezium's, all as of one moment.
-
-    `share` below 1 reads about that share of the users, chosen at random. The transaction is read-only and holds back
-    vacuum for as long as it takes.
+@asynccontextmanager
+async def everyone(*several: Settings, sample: int | None = None) -> AsyncIterator[Everyone]:
+    """Open the legacy tables for what these configurations need together, or for about `sample` users, at random.
 
     Raises:
-        LegacyAwayError: unreachable or refused.
+        ConfigError: a table or a column is not there.
+        ValueError: they name other tables or keys, so their users are not the same.
+        LegacyAwayError: unreachable, or refused.
     """
-    width, at = len(question.columns), question.columns.index(question.id)
-    async with legacy.moment() as connection:
-        # A cursor is planned for its first rows, which for all of them is the slowest plan.
-        await connection.execute("SET LOCAL cursor_tuple_fraction = 1")
-        await connection.execute("SET LOCAL statement_timeout = 0")
-        async with connection.cursor(name="cidaas_sync_everyone", row_factory=tuple_row) as cursor:
-            cursor.itersize = _BATCH
-            await cursor.execute(_query(question, share))
-            user: dict[str, Any] | None = None
-            user_id, credentials = "", list[dict[str, Any]]()
-            async for row in cursor:
-                values = [value if type(value) in _PLAIN else as_debezium(value) for value in row]
-                if user is None or str(values[at]) != user_id:
-                    if user is not None:
-                        take(user_id, user, credentials)
-                    user, credentials = dict(zip(question.columns, values[:width], strict=True)), []
-                    user_id = str(values[at])
-                if question.credentials is not None and values[-1] is not None:
-                    credentials.append(dict(zip(question.credential_columns, values[width:-1], strict=True)))
-            if user is not None:
-                take(user_id, user, credentials)
+    reads = wanted(*several)
+    legacy = Legacy(several[-1], timeout=_CONNECT, patience=_LONGEST)
+    try:
+        tables: dict[str, Table] = {}
+        for settings in several:
+            tables |= await existing(settings, legacy)
+        order = order_of(reads, tables)
+        async with legacy.moment() as connection:
+            # The first rows may have to wait for a sort.
+            await connection.execute("SET LOCAL statement_timeout = 0")
+            users = await _count(connection, reads[0].table)
+            part = _sample(reads[0], order, sample, users)
+            found = await _stream(connection, "users", reads[0], order, part)
+            more = [await _stream(connection, "credentials", read, order, part) for read in reads[1:]]
+            yield Everyone(users, tables, joined(found, *more))
+    finally:
+        await legacy.close()
 
 
-def _query(question: Question, share: float) -> sql.Composed:
-    """One row for each credential row, or one for a user without; ordered, so that a user's rows come together."""
-    columns = [sql.Identifier("u", name) for name in question.columns]
-    # REPEATABLE: the same sample each time, as long as the table does not change
-    sample = sql.SQL(" TABLESAMPLE BERNOULLI ({}) REPEATABLE (1)").format(sql.Literal(100 * share))
-    source = sql.SQL("{} AS u").format(qualified(question.users)) + (sample if share < 1 else sql.SQL(""))
-    if question.credentials is not None:
-        columns += [sql.Identifier("c", name) for name in question.credential_columns]
-        columns.append(sql.Identifier("c", question.owner))
-        source += sql.SQL(" LEFT JOIN {} AS c ON {} = {}").format(
-            qualified(question.credentials), sql.Identifier("c", question.owner), sql.Identifier("u", question.id)
+def wanted(*several: Settings) -> list[Read]:
+    """What these configurations need together, users first.
+
+    Raises:
+        ValueError: they name other tables or keys, so their users are not the same.
+    """
+    sources = [settings.source for settings in several]
+    credentials = [source.credentials for source in sources if source.credentials is not None]
+    users = {(source.users.name, source.users.id) for source in sources}
+    owners = {(table.name, table.user_id, table.id) for table in credentials}
+    if len(users) > 1 or len(owners) > 1:
+        raise ValueError(
+            "the two files name other tables or other keys under [tables], so there is nothing to compare user by "
+            "user: compare files for the same tables"
         )
-    return sql.SQL("SELECT {} FROM {} ORDER BY {}").format(
-        sql.SQL(", ").join(columns), source, sql.Identifier("u", question.id)
+    first = sources[0].users
+    found = [Read(first.name, first.id, _columns([source.users for source in sources]))]
+    if credentials:
+        found.append(Read(credentials[0].name, credentials[0].user_id, _columns(credentials)))
+    return found
+
+
+def _columns(tables: Sequence[UsersTable | CredentialsTable]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(column for table in tables for column in table.columns))
+
+
+def order_of(reads: Sequence[Read], tables: Mapping[str, Table]) -> str:
+    """By what both tables are ordered: a kind of key whose order is that of its values in Python, too, else "text"."""
+    keys = (tables[read.table].column(read.key) for read in reads)
+    kinds = {None if column is None else key_kind(column) for column in keys}
+    return "number" if kinds == {"number"} else "uuid" if kinds == {"uuid"} else "text"
+
+
+async def _count(connection: AsyncConnection[Any], table: str) -> int:
+    query = sql.SQL("SELECT count(*) AS users FROM {}").format(qualified(table))
+    row = await (await connection.execute(query)).fetchone()
+    return int(row["users"]) if row is not None else 0
+
+
+def _key(read: Read, order: str) -> sql.Composed:
+    """As text, keys of all types have one order: that of their bytes."""
+    return sql.SQL('{}::text COLLATE "C"' if order == "text" else "{}").format(sql.Identifier(read.key))
+
+
+def _sample(users: Read, order: str, sample: int | None, there: int) -> sql.Composed | None:
+    """Which ids are read; None for all. REPEATABLE brings the same ones to both cursors, and the next time."""
+    if sample is None or sample >= there:
+        return None
+    return sql.SQL("SELECT {} FROM {} TABLESAMPLE BERNOULLI ({}) REPEATABLE (1)").format(
+        _key(users, order), qualified(users.table), sql.Literal(100 * sample / there)
     )
+
+
+async def _stream(
+    connection: AsyncConnection[Any], name: str, read: Read, order: str, part: sql.Composed | None
+) -> Stream:
+    key = _key(read, order)
+    query = sql.SQL("SELECT {key}, {columns} FROM {table}{where} ORDER BY 1").format(
+        key=key,
+        columns=sql.SQL(", ").join(sql.Identifier(column) for column in read.columns),
+        table=qualified(read.table),
+        where=sql.SQL("") if part is None else sql.SQL(" WHERE {} IN ({})").format(key, part),
+    )
+    cursor = connection.cursor(f"cidaas_sync_{name}", row_factory=_keyed(read.columns))
+    for type_name, loader in _LOADERS.items():
+        cursor.adapters.register_loader(type_name, loader)
+    await cursor.execute(query)
+    return Stream(lambda: cursor.fetchmany(_CHUNK))
+
+
+def _keyed(names: Sequence[str]) -> AsyncRowFactory[Keyed]:
+    """Make rows of values: the key first, then the columns as Debezium's JSON has them."""
+
+    def factory(_cursor: AsyncCursor[Any]) -> Callable[[Sequence[Any]], Keyed]:
+        return lambda values: Keyed(values[0], dict(zip(names, map(_debezium, values[1:]), strict=True)))
+
+    return factory
+
+
+def _debezium(value: Any) -> Any:
+    return value if type(value) in _SIMPLE else as_debezium(value)

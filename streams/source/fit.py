@@ -5,13 +5,14 @@ What a type can become is found out by the converters themselves, with values as
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from streams.passwords import UNKNOWN, Passwords
 from streams.settings.positions import positions
 from streams.settings.section import sentence
+from streams.source.catalog import INTEGERS, KINDS, ORDINARY, alike, key_kind, nearest
+from streams.source.enabling import ENABLE
 from streams.source.uses import CREDENTIALS, USERS, For, Use, uses
 from streams.values import UNUSABLE, converter, moment_of
 
@@ -23,14 +24,11 @@ if TYPE_CHECKING:
     from streams.source.catalog import Column, Table
 
 _TEXTS = frozenset({"text", "varchar", "bpchar", "citext", "name"})
-_NUMBERS = frozenset({"int2", "int4", "int8"})
-#: What a key may be, by what has to be equal on both sides.
-_KEYS = {**dict.fromkeys(_NUMBERS, "number"), "uuid": "uuid", **dict.fromkeys(("text", "varchar", "bpchar"), "text")}
 _TIME = ("2024-02-29T12:30:00.5Z", "2024-02-29T00:00:00Z")
 #: Values of each type as Debezium writes them (streams/source/connector.py); of other types the check knows nothing.
 _SAMPLES: dict[str, tuple[Any, ...]] = {
     "bool": (True, False),
-    **dict.fromkeys(_NUMBERS, (0, 1, 42)),
+    **dict.fromkeys(INTEGERS, (0, 1, 42)),
     **dict.fromkeys(("float4", "float8"), (1.0, 1.5)),
     "numeric": ("1.50",),
     "date": ("2024-02-29Z",),
@@ -39,7 +37,6 @@ _SAMPLES: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("json", "jsonb"), ('{"a": 1}',)),
     "bytea": ("aGFzaA==",),
 }
-_KIND_OF_TABLE = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +93,8 @@ def faults(settings: Settings, tables: Mapping[str, Table | None]) -> list[Fault
     found = missing(settings, tables)
     for key, name in _names(settings):
         table = tables[name]
-        if table is not None and table.kind in _KIND_OF_TABLE:
-            what = f"{name} is {_KIND_OF_TABLE[table.kind]}, whose changes PostgreSQL does not publish"
-            found.append(Fault(key, what, "Name the table behind it."))
+        if table is not None and table.kind in KINDS:
+            found.append(Fault(key, f"{name} is {KINDS[table.kind]}", ORDINARY))
     for use in uses(settings):
         table = tables[use.table]
         column = table.column(use.column) if table is not None else None
@@ -113,6 +109,14 @@ def not_mapped(settings: Settings, table: Table) -> list[str]:
     return [column.name for column in table.columns if column.name not in named]
 
 
+def covered(settings: Settings, tables: Iterable[Table]) -> list[dict[str, Any]]:
+    """Return how far the columns of tables are mapped, as data."""
+    return [
+        {"name": table.name, "columns": len(table.columns), "not_mapped": not_mapped(settings, table)}
+        for table in tables
+    ]
+
+
 def _names(settings: Settings) -> list[tuple[Path, str]]:
     source = settings.source
     found: list[tuple[Path, str]] = [((*USERS, "name"), source.users.name)]
@@ -123,18 +127,22 @@ def _names(settings: Settings) -> list[tuple[Path, str]]:
 
 def _no_column(use: Use, table: Table) -> Fault:
     there = [column.name for column in table.columns]
-    near = difflib.get_close_matches(use.column, there, 1)
-    remedy = f"Did you mean {near[0]}?" if near else f"It has {', '.join(sorted(there))}."
+    near = nearest(use.column, there)
+    remedy = f"Did you mean {near}?" if near else f"It has {', '.join(sorted(there))}."
     return Fault(use.key, f"the table {table.name} has no column {use.column}", remedy)
 
 
 def _of_column(settings: Settings, tables: Mapping[str, Table | None], use: Use, column: Column) -> Iterator[Fault]:
     if not column.readable:
         what = f"the role of LEGACY_DATABASE_URL may not read {_named(column)}"
-        yield Fault(use.key, what, "`cdc enable` grants it.")
-    if column.generated:
-        what = f"{_named(column)} is generated, and PostgreSQL does not publish such columns"
+        yield Fault(use.key, what, ENABLE)
+    if not column.published:
+        what = f"{_named(column)} is generated, and PostgreSQL does not publish it"
         yield Fault(use.key, what, "Map the columns that it is made of, or make it a plain one.")
+    if column.composite:
+        what = f"{_named(column)} has a composite type, which Debezium leaves out"
+        yield Fault(use.key, what, "Map a column of a plain type instead.")
+        return
     mapping = settings.mapping
     match use.purpose:
         case For.ID:
@@ -178,7 +186,7 @@ def _of_column(settings: Settings, tables: Mapping[str, Table | None], use: Use,
 
 
 def _key(use: Use, column: Column) -> Iterator[Fault]:
-    if column.base not in _KEYS:
+    if key_kind(column) is None:
         yield _type(use, column, "which cannot be a key", "Keys are bigint, integer, uuid or text.")
     if not column.not_null:
         what = f"{_named(column)} may be NULL: such a row belongs to nobody"
@@ -201,7 +209,7 @@ def _owner(use: Use, column: Column, users: Column | None) -> Iterator[Fault]:
     if not column.not_null:
         what = f"{_named(column)} may be NULL: such a row belongs to nobody"
         yield Fault(use.key, what, "Make it NOT NULL.")
-    if users is not None and _KEYS.get(column.base) != _KEYS.get(users.base):
+    if users is not None and not alike(column, users):
         more = f"and the id of the users table is {users.type}: they would never be equal"
         yield _type(use, column, more, "Name the column that refers to the users table.")
 
@@ -219,7 +227,7 @@ def _field(use: Use, rule: FieldRule, column: Column, region: str | None) -> Ite
                 yield Fault(key, what, "Correct what the value becomes.")
         yield from _words(use, column, told, "a value is sent as null")
         return
-    if rule.kind == "phone" and column.base in (*_NUMBERS, "numeric"):
+    if rule.kind == "phone" and column.base in (*INTEGERS, "numeric"):
         what = f"{_named(column)} is a number, so it has no + in front: it is read as one of {region or 'no country'}"
         remedy = "Look at some users with `mapping preview`." if region else 'Set mapping.phone_region, such as "DE".'
         yield Fault(use.key, what, remedy, wrong=region is None)
@@ -265,12 +273,12 @@ def _words(use: Use, column: Column, told: Mapping[str, Path], effect: str) -> I
 
 
 def _meant(word: str, can: Collection[str]) -> str:
-    near = difflib.get_close_matches(word.lower(), can, 1)
-    return f"Did you mean {near[0]}?" if near else f"It has {', '.join(can)}."
+    near = nearest(word.lower(), can)
+    return f"Did you mean {near}?" if near else f"It has {', '.join(can)}."
 
 
 def _deleted(use: Use, column: Column) -> Iterator[Fault]:
-    if column.not_null and column.base not in (*_TEXTS, *_NUMBERS, "bool") and not column.labels:
+    if column.not_null and column.base not in (*_TEXTS, *INTEGERS, "bool") and not column.labels:
         what = f"{_named(column)} is never NULL: every user would count as deleted"
         yield Fault(use.key, what, "Name a column that only deleted users have set.")
 
@@ -281,7 +289,7 @@ def _deleted(use: Use, column: Column) -> Iterator[Fault]:
 def _kind(settings: Settings, use: Use, column: Column) -> Iterator[Fault]:
     table = settings.source.credentials
     assert table is not None
-    if column.base in (*_NUMBERS, "bool", "float4", "float8") or column.is_array:
+    if column.base in (*INTEGERS, "bool", "float4", "float8") or column.is_array:
         yield _type(use, column, "and is compared with a text", "Name a text column, or leave kind out.")
         return
     told = {table.password_kind: (*CREDENTIALS, "password_kind")}

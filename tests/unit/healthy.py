@@ -9,6 +9,7 @@ from fakes import SETTINGS
 
 from streams.cidaas import Outcome, OutcomeKind
 from streams.doctor import cidaas, connect, consistency, kafka, roles, server, tables
+from streams.source.catalog import Column
 from streams.source.connect import ConnectorStatus
 from streams.source.connector import connector_config
 from streams.source.statements import identity_index
@@ -51,10 +52,14 @@ ROLES: dict[str, roles.Role | None] = {SOURCE.role: ROLE, SOURCE.read_role: repl
 LOGINS = dict.fromkeys(ROLES, roles.Login(tried=True))
 
 
-def columns(table: Any, **types: str) -> dict[str, tables.Column]:
+def columns(table: Any, **types: str) -> dict[str, Column]:
     """The mapped columns, and one that is not mapped and that nobody of ours may read."""
-    found = {name: tables.Column(types.get(name, "text"), readers=BOTH) for name in table.columns}
-    return found | {"internal_note": tables.Column("text")}
+    bases = {"bigint": "int8", "text": "text"}
+    found = {}
+    for name in table.columns:
+        type_ = types.get(name, "text")
+        found[name] = Column(name, type_, bases[type_], not_null=True, readers=BOTH)
+    return found | {"internal_note": Column("internal_note", "text", "text")}
 
 
 TABLE = tables.Table("r", "p", False, "d", None, ("id",), False, columns(SOURCE.users, id="bigint"), BOTH)
@@ -64,7 +69,7 @@ CREDENTIAL_TABLE = replace(
     identity_index=identity_index(CREDENTIALS),
     columns=columns(CREDENTIALS, id="bigint", user_id="bigint"),
 )
-TABLES = tables.Tables({SOURCE.users.name: TABLE, CREDENTIALS.name: CREDENTIAL_TABLE}, 180_004, orphans=0)
+TABLES = tables.Tables({SOURCE.users.name: TABLE, CREDENTIALS.name: CREDENTIAL_TABLE}, orphans=0)
 TOPICS = {topic.name: kafka.Seen(topic.partitions, 1, 0, dict(topic.settings)) for topic in topic_table(SETTINGS)}
 KAFKA = kafka.Kafka(1, "cluster", TOPICS, auto_create=False, disks=(server.Disk(100 * GIB, 80 * GIB),))
 CONFIG = connector_config(SETTINGS)
@@ -100,7 +105,7 @@ def of_tables(
     return tables.judge(SETTINGS, facts, ROLES, enabled=enabled)
 
 
-def column(name: str, **changes: Any) -> dict[str, tables.Column]:
+def column(name: str, **changes: Any) -> dict[str, Column]:
     """The columns of the credentials table, one of them with other fields."""
     return {**CREDENTIAL_TABLE.columns, name: replace(CREDENTIAL_TABLE.columns[name], **changes)}
 

@@ -8,14 +8,13 @@ import pytest
 
 from streams.commands.mapping import _diff_text, _new_columns
 from streams.divergence import EXAMPLES, Divergence
-from streams.settings import Settings, load
-from streams.source.everyone import Question
 from tests.unit.test_fit import configured
 from tests.unit.test_mapping import PASSWORD, USER
-from tests.unit.test_settings import OWN_TABLE
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from streams.settings import Settings
 
 SELECT = ("# [mapping.select]", '[mapping.select]\ncolumn = "country"\nvalues = ["AT"]\n# [x]')
 
@@ -116,7 +115,7 @@ def test_who_comes_out_the_same_is_only_counted(tmp_path: Path) -> None:
     assert report["fields"] == [{"field": "gender", "change": "null instead of a value", "users": 1, "examples": ["2"]}]
     (note,) = report["notes"]
     assert (note["note"], note["before"], note["after"]) == ("gender_invalid", 0, 1)
-    assert "not among male" in note["meaning"], "in the words of the mapping that makes it"
+    assert "not among male" in note["what"], "in the words of the mapping that makes it"
 
 
 def test_only_some_ids_stand_for_many_users_and_no_value_does(tmp_path: Path) -> None:
@@ -145,33 +144,3 @@ def test_the_text_warns_of_another_sub_of_a_sample_and_of_new_columns(tmp_path: 
     assert "! columns that were not read before: public.users.language." in text
     assert "1 users: 0 come out the same (noted, without a call), 1 would be sent, 0 would be deleted" in text
     assert "both make the same" in _diff_text(body(before, before))
-
-
-# -- what is read for it -----------------------------------------------------------------------------------------------
-
-
-def own(tmp_path: Path, name: str, *changes: tuple[str, str]) -> Settings:
-    text = OWN_TABLE
-    for old, new in changes:
-        text = text.replace(old, new)
-    path = tmp_path / name
-    path.write_text(text)
-    return load(path, {})
-
-
-def test_both_files_read_their_columns_in_one_pass(tmp_path: Path) -> None:
-    table = '[tables.credentials]\nname = "shop.pw"\nid = "n"\nuser_id = "owner"\nsecret = "hash"\nalgorithm = "how"\n'
-    before = own(tmp_path, "before.toml", ("[mapping.fields]", '[mapping.fields]\ngiven_name = "vorname"'))
-    after = own(tmp_path, "after.toml", ("[mapping.fields]", table + "[mapping.fields]"))
-    question = Question.of(before, after)
-    assert set(question.columns) == {"kunde_id", "vorname", "mail", "kennwort"}
-    assert (question.credentials, question.owner) == ("shop.pw", "owner")
-    assert set(question.credential_columns) == {"n", "owner", "hash", "how"}
-
-
-@pytest.mark.parametrize(
-    "change", [('"shop.kunde"', '"shop.kunden"'), ('"kunde_id"', '"nummer"')], ids=["another table", "another key"]
-)
-def test_files_of_other_tables_cannot_be_compared(tmp_path: Path, change: tuple[str, str]) -> None:
-    with pytest.raises(ValueError, match="compare files for the same tables"):
-        Question.of(own(tmp_path, "a.toml"), own(tmp_path, "b.toml", change))

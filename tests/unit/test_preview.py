@@ -10,7 +10,7 @@ import pytest
 
 from streams.commands.mapping import _preview_text
 from streams.mapping import Mapper
-from streams.notes import fields, meaning
+from streams.notes import explained, fields
 from streams.passwords import NOTES
 from streams.preview import hidden, preview
 from streams.settings import Settings, load
@@ -80,7 +80,7 @@ EMPTY = {
 @pytest.mark.parametrize(("change", "expected"), EMPTY.values(), ids=EMPTY)
 def test_it_says_why_a_field_has_no_value(tmp_path: Path, change: dict[str, Any], expected: tuple[str, str]) -> None:
     body = shown(configured(tmp_path), USER | change, PASSWORD)
-    assert [(one["field"], one["why"]) for one in body["empty"]] == [expected]
+    assert [(one["field"], one["what"]) for one in body["empty"]] == [expected]
     assert expected[1] in _preview_text(body)
 
 
@@ -89,13 +89,14 @@ def test_a_word_that_is_not_listed(tmp_path: Path) -> None:
         tmp_path, ('gender = "gender"', 'gender = { column = "gender", values = { m = "male", f = "female" } }')
     )
     body = shown(settings, USER, PASSWORD)
-    assert [one["why"] for one in body["empty"]] == [
+    assert [one["what"] for one in body["empty"]] == [
         "the value of column gender is not among f, m: null is sent (it holds 'male')"
     ]
     assert body["notes"] == [
         {
             "note": "gender_invalid",
-            "meaning": "gender: the value of column gender is not among f, m: null is sent",
+            "what": "gender: the value of column gender is not among f, m: null is sent",
+            "remedy": "",
         }
     ]
 
@@ -153,12 +154,12 @@ def test_every_note_of_the_mapping_has_words(tmp_path: Path) -> None:
     settings = configured(tmp_path)
     notes = {field.note for field in fields(settings)} | set(NOTES)
     notes |= {"no_identifier", "value_unavailable", "password_unavailable", "status_unknown"}
-    assert {note for note in notes if meaning(note, settings) == note} == set()
+    assert {note for note in notes if explained(note, settings).what == note} == set()
     text = (Path(__file__).parents[2] / "streams" / "mapping.py").read_text()
     assert text.count("notes.append(") == text.count('notes.append("') + 2, (
         "the two others are those of fields and NOTES"
     )
-    assert meaning("status_unknown", settings).endswith("column status is not listed: it becomes LOCKED")
+    assert "column status is not listed: the user becomes LOCKED" in explained("status_unknown", settings).what
 
 
 def test_the_notes_of_a_user_are_said_once_each(tmp_path: Path) -> None:

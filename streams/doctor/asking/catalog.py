@@ -14,8 +14,9 @@ from psycopg import sql
 
 from streams.doctor.roles import Role
 from streams.doctor.server import Disk, Server, Transaction
-from streams.doctor.tables import Column, Table, Tables
+from streams.doctor.tables import Table, Tables
 from streams.legacy import qualified
+from streams.source.catalog import COLUMNS, column_of
 from streams.source.look import captured
 from streams.source.statements import relation
 
@@ -68,7 +69,7 @@ _ROLES = sql.SQL(
     "FROM pg_roles r WHERE rolname = ANY (%(roles)s)"
 )
 _TABLE = sql.SQL(
-    "SELECT c.relkind::text AS kind, c.relpersistence::text AS persistence, c.relispartition AS partition, "
+    "SELECT c.oid, c.relkind::text AS kind, c.relpersistence::text AS persistence, c.relispartition AS partition, "
     "c.relreplident::text AS identity, c.relrowsecurity AS row_security, "
     "(SELECT x.relname::text FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid "
     "WHERE i.indrelid = c.oid AND i.indisreplident) AS identity_index, "
@@ -78,14 +79,6 @@ _TABLE = sql.SQL(
     "ARRAY(SELECT rolname::text FROM pg_roles r WHERE rolname = ANY (%(roles)s) "
     "AND has_schema_privilege(r.oid, c.relnamespace, 'USAGE')) AS schema_readers "
     "FROM pg_class c WHERE c.oid = to_regclass(%(table)s)"
-)
-_COLUMNS = sql.SQL(
-    "SELECT a.attname::text AS name, format_type(a.atttypid, NULL) AS type, NOT a.attnotnull AS nullable, "
-    "a.attgenerated::text AS generated, a.attlen = -1 AND a.attstorage IN ('x', 'e') AS large, "
-    "t.typtype = 'c' AS composite, ARRAY(SELECT rolname::text FROM pg_roles r WHERE rolname = ANY (%(roles)s) "
-    "AND has_column_privilege(r.oid, a.attrelid, a.attnum, 'SELECT')) AS readers "
-    "FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid "
-    "WHERE a.attrelid = to_regclass(%(table)s) AND a.attnum > 0 AND NOT a.attisdropped"
 )
 #: to_jsonb, because the view has no column names before PostgreSQL 15, which published whole rows only.
 _PUBLICATIONS = sql.SQL(
@@ -168,7 +161,7 @@ async def ask_tables(connection: Connection, settings: Settings) -> Tables:
         if (there := await _table(connection, source, table)) is not None:
             found[table.name] = there
     number, why = await _orphans(connection, source, found)
-    return Tables(found, connection.info.server_version, number, why)
+    return Tables(found, number, why)
 
 
 async def _table(connection: Connection, source: Source, table: UsersTable | CredentialsTable) -> Table | None:
@@ -177,10 +170,7 @@ async def _table(connection: Connection, source: Source, table: UsersTable | Cre
     if not rows:
         return None
     row = dict(rows[0])
-    columns = {}
-    for column in await _all(connection, _COLUMNS, asked):
-        name, readers = column.pop("name"), frozenset(column.pop("readers"))
-        columns[name] = Column(**column, readers=readers)
+    columns = await _all(connection, COLUMNS, {"table": row["oid"], "roles": asked["roles"]})
     narrow: dict[str, tuple[str, ...]] = {}
     if table is source.credentials:  # the others keep their primary key as identity, which each has to publish anyway
         for one in await _all(connection, _PUBLICATIONS, asked):
@@ -197,7 +187,7 @@ async def _table(connection: Connection, source: Source, table: UsersTable | Cre
         identity_index=row["identity_index"],
         primary_key=tuple(row["primary_key"]),
         row_security=row["row_security"],
-        columns=columns,
+        columns={column.name: column for column in map(column_of, columns)},
         schema_readers=frozenset(row["schema_readers"]),
         narrow=narrow,
     )

@@ -1,4 +1,4 @@
-"""Two tables are joined in key order without holding more than a user, whatever keys they have."""
+"""All users come with their credentials, in one pass and without holding more than one, whatever keys they have."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.census.merging import Keyed, OrderError, Orphan, Stream, User, joined
-from streams.census.reading import _Moment, _order
+from streams.settings import Settings, load
+from streams.source.catalog import Column, Table
+from streams.source.everyone import Read, _Moment, order_of, wanted
+from streams.source.merging import Keyed, OrderError, Orphan, Stream, User, joined
+from tests.unit.test_settings import OWN_TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 
 def stream(keys: Sequence[Any], chunk: int = 2) -> Stream:
@@ -65,9 +69,13 @@ async def test_rows_out_of_order_are_no_census(users: list[Any], credentials: li
 
 
 def test_what_both_tables_are_ordered_by() -> None:
-    assert _order({"bigint"}) == _order({"integer", "bigint"}) == "integer"
-    assert _order({"uuid"}) == "uuid"
-    assert _order({"text"}) == _order({"uuid", "text"}) == _order({"bigint", "text"}) == _order({"numeric"}) == "text"
+    def order(*bases: str) -> str:
+        found = {base: Table(base, "r", (Column("key", base, base),)) for base in bases}
+        return order_of([Read(base, "key", ()) for base in bases], found)
+
+    assert order("int8") == order("int4", "int8") == "number"
+    assert order("uuid") == "uuid"
+    assert order("text") == order("uuid", "text") == order("int8", "text") == order("numeric") == "text"
 
 
 @pytest.mark.parametrize(
@@ -81,3 +89,33 @@ def test_what_both_tables_are_ordered_by() -> None:
 )
 def test_times_are_written_as_debezium_writes_them(written: bytes, debezium: str) -> None:
     assert _Moment(0).load(written) == debezium
+
+
+# -- what is read for it -----------------------------------------------------------------------------------------------
+
+
+def own(tmp_path: Path, name: str, *changes: tuple[str, str]) -> Settings:
+    text = OWN_TABLE
+    for old, new in changes:
+        text = text.replace(old, new)
+    path = tmp_path / name
+    path.write_text(text)
+    return load(path, {})
+
+
+def test_both_files_read_their_columns_in_one_pass(tmp_path: Path) -> None:
+    table = '[tables.credentials]\nname = "shop.pw"\nid = "n"\nuser_id = "owner"\nsecret = "hash"\nalgorithm = "how"\n'
+    before = own(tmp_path, "before.toml", ("[mapping.fields]", '[mapping.fields]\ngiven_name = "vorname"'))
+    after = own(tmp_path, "after.toml", ("[mapping.fields]", table + "[mapping.fields]"))
+    users, credentials = wanted(before, after)
+    assert (users.key, set(users.columns)) == ("kunde_id", {"kunde_id", "vorname", "mail", "kennwort"})
+    assert (credentials.table, credentials.key) == ("shop.pw", "owner")
+    assert set(credentials.columns) == {"n", "owner", "hash", "how"}
+
+
+@pytest.mark.parametrize(
+    "change", [('"shop.kunde"', '"shop.kunden"'), ('"kunde_id"', '"nummer"')], ids=["another table", "another key"]
+)
+def test_files_of_other_tables_cannot_be_compared(tmp_path: Path, change: tuple[str, str]) -> None:
+    with pytest.raises(ValueError, match="compare files for the same tables"):
+        wanted(own(tmp_path, "a.toml"), own(tmp_path, "b.toml", change))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-Key = int | str
 Row = dict[str, Any]
 
 
@@ -65,7 +64,7 @@ class Stream:
         return found
 
 
-async def joined(users: Stream, credentials: Stream | None) -> AsyncIterator[User | Orphan]:
+async def joined(users: Stream, credentials: Stream | None = None) -> AsyncIterator[User | Orphan]:
     """Bring each user with its credentials, and the credentials that have no user.
 
     Raises:
