@@ -70,7 +70,7 @@ def build(survey: Survey) -> Report:
     sections = [
         ("The first day at cidaas", _first_day(survey)),
         ("Need a new password", _why(survey, Fate.RESET)),
-        ("Will be refused by cidaas", _why(survey, Fate.REFUSED)),
+        ("Will be refused by cidaas, in brackets what `quarantine list` will call it", _why(survey, Fate.REFUSED)),
         ("The initial load", _load(survey)),
         ("Users", _users(census)),
         ("Password hashes that count, by algorithm and cost", _hashes(survey)),
@@ -122,7 +122,7 @@ def _first_day(survey: Survey) -> Iterator[Line]:
     census, live = survey.census, survey.census.live
     if not live:
         return
-    yield from _why(survey, Fate.UNCHANGED) if census.of(Fate.UNCHANGED) else [Line(0, "log in as before", live)]
+    yield Line(census.of(Fate.UNCHANGED), why(Fate.UNCHANGED, "", survey.settings).what, live)
     yield from _why(survey, Fate.SECOND_FACTOR_LOST)
     yield Line(census.of(Fate.RESET), "need a new password", live)
     yield from _why(survey, Fate.BARRED)
@@ -130,11 +130,13 @@ def _first_day(survey: Survey) -> Iterator[Line]:
 
 
 def _why(survey: Survey, fate: Fate) -> Iterator[Line]:
-    """The users of a fate, by reason."""
-    census = survey.census
+    """The users of a fate, by reason; what helps all of them is said at the first."""
+    census, last = survey.census, ""
     for reason, number in census.why(fate).most_common():
         said = why(fate, reason, survey.settings)
-        yield Line(number, said.what, census.live, said.remedy, tuple(census.ids(reason or fate)))
+        remark = said.remedy if said.remedy != last else ""
+        yield Line(number, said.what, census.live, remark, tuple(census.ids(reason or fate)))
+        last = said.remedy
 
 
 def _load(survey: Survey) -> Iterator[Line]:
@@ -192,9 +194,9 @@ def _identifiers(survey: Survey) -> Iterator[Line]:
     if phones.looked_at:
         everybody = phones.looked_at == census.live
         among = "" if everybody else f", of {phones.looked_at:,} live users looked at (--sample)"
-        yield Line(phones.given, f"with a phone number{among}", phones.looked_at)
+        yield Line(phones.given, f"users with a phone number{among}", phones.looked_at)
         guess = "" if everybody else f"; about {phones.invalid * census.live / phones.looked_at:,.0f} of all live users"
-        what = f"with one that is no valid number, and is sent as null{guess}"
+        what = f"users with one that is not valid: null is sent{guess}"
         region = explained(counting.PHONE_NOTE, survey.settings).remedy
         yield Line(phones.invalid, what, phones.looked_at, region, tuple(census.ids(counting.PHONE_NOTE)))
     if (found := survey.resolved) is not None:
@@ -215,7 +217,7 @@ def _notes(survey: Survey) -> Iterator[Line]:
 def _unmapped(survey: Survey) -> Iterator[Line]:
     for table in covered(survey.settings, survey.tables):
         if left := table["not_mapped"]:
-            yield Line(len(left), f"of {table['columns']} of {table['name']}: {', '.join(left)}")
+            yield Line(len(left), f"of the {table['columns']} columns of {table['name']}: {', '.join(left)}")
 
 
 def _unknown(survey: Survey) -> Iterator[Line]:

@@ -30,7 +30,7 @@ _WHY: dict[str, Note] = {
         "no column with a password is mapped",
         "Name it under [tables.users.password] or [tables.credentials] in pipeline.toml.",
     ),
-    emails.INVALID: Note("the e-mail address is none"),
+    emails.INVALID: Note("the e-mail address is not valid"),
     emails.DISPOSABLE: Note("the e-mail address is in a disposable domain"),
     counting.UNRESOLVABLE: Note("the domain of the e-mail address has neither MX nor A record"),
     counting.EMAIL_TAKEN: Note("another legacy user, who comes first, has this e-mail address", _TAKEN),

@@ -36,7 +36,7 @@ def commands(settings: Settings) -> list[click.Command]:
 
     @click.command(
         "census",
-        help="Count what is in the legacy tables, and say what will become of it at cidaas. Reads both tables once and "
+        help="Count what is in the legacy tables, and say what will become of it at cidaas. Reads both tables once, "
         "changes nothing; 1 if users will be refused.  Example: faust -A streams.app census --rate 120",
     )
     @click.option(

@@ -39,7 +39,11 @@ _WORDS = {
 def commands(settings: Settings) -> list[click.Command]:
     """The commands of this file."""
 
-    @click.command("doctor", help="Check every precondition, before and after setting up.  Example: doctor --json")
+    @click.command(
+        "doctor",
+        help="Check every precondition, before anything is set up and whenever in doubt. Changes nothing; 1 if "
+        "something does not work.  Example: faust -A streams.app doctor",
+    )
     @click.option("--write-test", is_flag=True, help="WRITES to cidaas: makes a test user, and deletes it again.")
     @base.json_option
     @base.run

@@ -33,13 +33,14 @@ _NEW_COLUMNS = "`cdc enable`, `connector apply`, then `source repair` bring thei
 def commands(settings: Settings) -> list[click.Command]:
     """The commands of this file."""
 
-    @click.group("mapping", help="Try pipeline.toml on the legacy tables; nothing is written anywhere.")
+    @click.group("mapping", help="Try pipeline.toml on the legacy tables. Changes nothing.")
     def mapping() -> None:
         pass
 
     @mapping.command(
         "check",
-        help="Hold pipeline.toml to the legacy tables: tables, columns, types, keys.  Example: mapping check",
+        help="Compare pipeline.toml with the legacy tables: names, columns, types, keys; 1 if something is wrong.  "
+        "Example: faust -A streams.app mapping check",
     )
     @base.json_option
     @base.run
@@ -58,7 +59,8 @@ def commands(settings: Settings) -> list[click.Command]:
     @mapping.command(
         "preview",
         help="Show what one user would become at cidaas, read from the legacy tables. Shows personal values, and no "
-        "secret. Ends with 1 if there is no such user, or cidaas would refuse it.  Example: mapping preview 42",
+        "secret; 1 if there is no such user, or cidaas would refuse it.  "
+        "Example: faust -A streams.app mapping preview 42",
     )
     @click.argument("user")
     @base.json_option
@@ -73,8 +75,8 @@ def commands(settings: Settings) -> list[click.Command]:
 
     @mapping.command(
         "diff",
-        help="Say what pipeline.toml would change for how many users, against another such file. Ends with 1 if it "
-        "changes something.  Example: mapping diff pipeline.before.toml --sample 10000",
+        help="Say what pipeline.toml would change for how many users, against another such file. Reads both tables "
+        "once; 1 if it would change something.  Example: faust -A streams.app mapping diff pipeline.before.toml",
     )
     @click.argument("old", type=click.Path(path_type=Path), metavar="OLD.toml")
     @click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Read about N users, chosen at random.")

@@ -1,9 +1,9 @@
 """All users of the legacy tables, or a sample of them, with their credentials, in one pass and as of one moment.
 
 Two server-side cursors bring both tables in the order of the user's id, and `merging` joins them: who has no
-credentials comes, and so do credentials of nobody. Nothing is sorted where an index has the order: the primary key's,
-and the one on the credentials' user column (`cdc enable` makes one where there is none). The transaction only reads, and
-holds back vacuum for as long as it lasts, as the initial snapshot does.
+credentials comes, and so do credentials of nobody. The order is that of an index (the primary key's, and the one on the
+credentials' user column, which `cdc enable` makes where there is none), or PostgreSQL sorts where that is faster. The
+transaction only reads, and holds back vacuum for as long as it lasts, as the initial snapshot does.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from psycopg import sql
-from psycopg.adapt import Loader
-from psycopg.types.string import TextLoader
 
 from streams.legacy import Legacy, as_debezium, qualified
 from streams.source.catalog import key_kind
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from psycopg import AsyncConnection, AsyncCursor
-    from psycopg.abc import Buffer
     from psycopg.rows import AsyncRowFactory
 
     from streams.settings import CredentialsTable, Settings, UsersTable
@@ -36,25 +33,6 @@ if TYPE_CHECKING:
 _CHUNK = 2_000
 #: Seconds to connect, and for all of the reading.
 _CONNECT, _LONGEST = 15.0, 24 * 3600.0
-#: Values that Debezium has as they are.
-_SIMPLE = frozenset((str, int, bool, float, type(None)))
-
-
-class _Moment(Loader):
-    """A date or a time as Debezium writes it, made of PostgreSQL's own text (TimeZone is UTC).
-
-    `as_debezium` says the same by way of a datetime, which takes several times as long, and has none for `infinity`
-    or a year before Christ: that one passes on as a text that is no time, and the mapping notes it.
-    """
-
-    def load(self, data: Buffer) -> str:
-        return bytes(data).decode().replace(" ", "T", 1).removesuffix("+00") + "Z"
-
-
-_LOADERS: dict[str, type[Loader]] = {
-    **dict.fromkeys(("date", "timestamp", "timestamptz"), _Moment),
-    **dict.fromkeys(("uuid", "numeric", "json", "jsonb"), TextLoader),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +71,8 @@ async def everyone(*several: Settings, sample: int | None = None) -> AsyncIterat
         async with legacy.moment() as connection:
             # The first rows may have to wait for a sort.
             await connection.execute("SET LOCAL statement_timeout = 0")
+            # A cursor is planned for its first rows, which for all of them can be the slowest plan.
+            await connection.execute("SET LOCAL cursor_tuple_fraction = 1")
             users = await _count(connection, reads[0].table)
             part = _sample(reads[0], order, sample, users)
             found = await _stream(connection, "users", reads[0], order, part)
@@ -166,8 +146,6 @@ async def _stream(
         where=sql.SQL("") if part is None else sql.SQL(" WHERE {} IN ({})").format(key, part),
     )
     cursor = connection.cursor(f"cidaas_sync_{name}", row_factory=_keyed(read.columns))
-    for type_name, loader in _LOADERS.items():
-        cursor.adapters.register_loader(type_name, loader)
     await cursor.execute(query)
     return Stream(lambda: cursor.fetchmany(_CHUNK))
 
@@ -176,10 +154,6 @@ def _keyed(names: Sequence[str]) -> AsyncRowFactory[Keyed]:
     """Make rows of values: the key first, then the columns as Debezium's JSON has them."""
 
     def factory(_cursor: AsyncCursor[Any]) -> Callable[[Sequence[Any]], Keyed]:
-        return lambda values: Keyed(values[0], dict(zip(names, map(_debezium, values[1:]), strict=True)))
+        return lambda values: Keyed(values[0], dict(zip(names, map(as_debezium, values[1:]), strict=True)))
 
     return factory
-
-
-def _debezium(value: Any) -> Any:
-    return value if type(value) in _SIMPLE else as_debezium(value)

@@ -160,7 +160,7 @@ def test_everything_that_does_not_fit_is_named_with_its_line(commands: Commands)
 
 def test_a_view_and_a_table_that_is_not_there(commands: Commands) -> None:
     commands.configure(('name = "public.users"', 'name = "public.sight"'))
-    assert "public.sight is a view, whose changes PostgreSQL does not publish" in commands.run("mapping", "check").out
+    assert "public.sight is a view. Name an ordinary table" in commands.run("mapping", "check").out
     commands.configure(('name = "public.credentials"', 'name = "shop.credentials"'))
     said = commands.run("mapping", "check")
     assert said.code == 1
@@ -198,7 +198,7 @@ def test_one_user_is_shown_as_it_stands_in_the_database(commands: Commands) -> N
     body = commands.json(0, "mapping", "preview", str(user))
     assert (body["status"], body["sent"], body["entity"]["email"]) == ("live", True, email)
     assert body["entity"]["password_hash_info"]["passwordHash"] == f"(hidden, {len(secret)} characters)"
-    assert {one["field"]: one["why"] for one in body["empty"]}["mobile_number"].endswith("(it holds 'ask my sister')")
+    assert {one["field"]: one["what"] for one in body["empty"]}["mobile_number"].endswith("(it holds 'ask my sister')")
     said = commands.run("mapping", "preview", f"0{user}")
     assert said.code == 0
     assert said.out.startswith(f"user {user}: sent as below"), "the id as the database writes it"

@@ -343,7 +343,7 @@ def test_the_report_says_what_will_happen() -> None:
     assert "1 will be refused by cidaas" in said
     assert "10 users take 5 s at 2 users/s (--rate)" in said
     assert "enrol again" in said
-    assert "of 20 of public.users: email_verified, updated_at" in said
+    assert "of the 20 columns of public.users: email_verified, updated_at" in said
     assert max(map(len, said.splitlines())) <= 130
     unknown = text(build(survey(counted(*people))))
     assert "How long 10 users take is not known: no worker runs" in unknown

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from streams.doctor.asking import AwayError
 from streams.doctor.asking.broker import topic_names
+from streams.doctor.asking.worker import away
 from streams.doctor.consistency import Whole
 from streams.identity import RefusedError
 from streams.legacy import Legacy, LegacyAwayError
@@ -43,7 +44,7 @@ class _Careful(Eye):
         try:
             connector = await self._connector()
         except ConnectError as error:
-            connect_away = str(error)
+            connect_away = away(error, self._connect.url)
         except (KeyError, IndexError, TypeError, ValueError):
             connect_away = f"what answers at {self._connect.url} is not Kafka Connect"
         if connect_away and self._readable:

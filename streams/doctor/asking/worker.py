@@ -42,6 +42,11 @@ class _Inspector(rest.Connect):
         )
 
 
+def away(error: rest.ConnectError, url: str) -> str:
+    """Why Kafka Connect cannot be asked; what to do about it stands with its own check."""
+    return f"Kafka Connect does not answer at {url}" if isinstance(error, rest.ConnectUnreachable) else str(error)
+
+
 async def ask(settings: Settings) -> Connect:
     """Ask for all that can be judged.
 
@@ -60,7 +65,7 @@ async def ask(settings: Settings) -> Connect:
             )
             return Connect(str(about["version"]), about.get("kafka_cluster_id"), plugins, status, config, words)
         except rest.ConnectError as error:
-            raise AwayError(str(error), "Start Kafka Connect, or correct CONNECT_URL.") from None
+            raise AwayError(away(error, settings.connect_url), "Start Kafka Connect, or correct CONNECT_URL.") from None
         except (KeyError, IndexError, TypeError, ValueError, AttributeError):
             what = f"what answers at {settings.connect_url} is not Kafka Connect"
             raise AwayError(what, "Correct CONNECT_URL.") from None
