@@ -20,7 +20,7 @@ from streams.mapping import Mapper
 from streams.passwords import NOTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
 
     from streams.mapping import Mapped
     from streams.settings import FieldRule, Settings
@@ -87,7 +87,7 @@ class Domain:
 
 @dataclass(slots=True)
 class Census:
-    """What was counted. `examples` has at most five ids for each finding, named as in the counters."""
+    """What was counted. `examples` has at most five ids for each finding: a note, a fate and its reason, orphans."""
 
     users: Counter[str] = field(default_factory=Counter)  # by `Mapped.status`
     user_status: Counter[str] = field(default_factory=Counter)  # live users, by userStatus at cidaas
@@ -99,7 +99,7 @@ class Census:
     phones: Phones = field(default_factory=Phones)
     emails: Duplicates = field(default_factory=Duplicates)
     usernames: Duplicates = field(default_factory=Duplicates)
-    examples: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    examples: defaultdict[Hashable, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     @property
     def live(self) -> int:
@@ -114,11 +114,11 @@ class Census:
         """The same by reason."""
         return Counter({why: number for (one, why), number in self.fates.items() if one is fate and number})
 
-    def ids(self, finding: str) -> list[str]:
+    def ids(self, finding: Hashable) -> list[str]:
         """The ids that stand for a finding."""
         return list(self.examples.get(finding, ()))
 
-    def example(self, finding: str, one: str) -> None:
+    def example(self, finding: Hashable, one: str) -> None:
         """Remember an id, if there is room."""
         known = self.examples[finding]
         if len(known) < EXAMPLES and one not in known:
@@ -165,11 +165,9 @@ class Count:
         password = self._password(mapped, user_id, row, credentials)
         domain, refused = self._refused(mapped, entity)
         fate = _fate(entity["userStatus"], refused, password, second_factor)
-        if refused or fate[0] is Fate.RESET:
-            census.example(fate[1], user_id)
-        elif fate[0] is Fate.SECOND_FACTOR_LOST:
-            census.example(fate[0], user_id)
         census.fates[fate] += 1
+        if fate[0] is not Fate.UNCHANGED:
+            census.example(fate, user_id)
         if self._by_domain and domain and not refused:
             known = self.domains[domain]
             known.fates[fate] += 1
@@ -189,7 +187,7 @@ class Count:
             self.census.fates -= domain.fates
             self.census.fates[Fate.REFUSED, UNRESOLVABLE] += domain.fates.total()
             for one in domain.examples:
-                self.census.example(UNRESOLVABLE, one)
+                self.census.example((Fate.REFUSED, UNRESOLVABLE), one)
 
     def _credential(self, row: Mapping[str, Any]) -> None:
         table = self._table

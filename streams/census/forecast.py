@@ -98,5 +98,5 @@ def _fates(survey: Survey) -> Iterator[dict[str, Any]]:
     for fate in Fate:
         for reason, number in census.why(fate).most_common():
             said = why(fate, reason, survey.settings)._asdict()
-            ids = census.ids(reason or fate)
+            ids = census.ids((fate, reason))
             yield {"fate": fate.value, "reason": reason, **said, "users": number, "examples": ids}

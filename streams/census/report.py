@@ -135,7 +135,7 @@ def _why(survey: Survey, fate: Fate) -> Iterator[Line]:
     for reason, number in census.why(fate).most_common():
         said = why(fate, reason, survey.settings)
         remark = said.remedy if said.remedy != last else ""
-        yield Line(number, said.what, census.live, remark, tuple(census.ids(reason or fate)))
+        yield Line(number, said.what, census.live, remark, tuple(census.ids((fate, reason))))
         last = said.remedy
 
 

@@ -188,7 +188,7 @@ def test_addresses_that_differ_in_case_only_collide() -> None:
     )  # fmt: skip
     assert (census.emails.shared, census.emails.users) == (1, 3)
     assert census.why(Fate.REFUSED) == {counting.EMAIL_TAKEN: 2}
-    assert census.examples[counting.EMAIL_TAKEN] == ["2", "4"]
+    assert census.ids((Fate.REFUSED, counting.EMAIL_TAKEN)) == ["2", "4"]
 
 
 def test_user_names_collide_too_and_nobody_is_refused_twice() -> None:
@@ -270,6 +270,13 @@ def test_a_number_that_is_the_only_identifier_is_read_of_everybody() -> None:
     assert count.census.of(Fate.UNCHANGED) == 100
 
 
+def test_who_stands_for_a_fate_has_it_though_others_have_the_same_note() -> None:
+    md5 = [password("5f4dcc3b5aa765d61d8327deb882cf99", "md5")]
+    census = counted((user(email="no address"), md5), (user(), md5))
+    assert census.ids(passwords.UNKNOWN) == ["1", "2"]
+    assert census.ids((Fate.RESET, passwords.UNKNOWN)) == ["2"]
+
+
 def test_notes_of_the_mapping_are_counted_with_five_examples() -> None:
     people = [(user(email=f"u{n}@example.org", birthdate="gestern", created_at="infinityZ"), GOOD) for n in range(9)]
     census = counted(*people, (user(status="odd"), GOOD))
@@ -299,7 +306,7 @@ def test_users_of_dead_domains_are_refused_whatever_they_were_before() -> None:
     assert census.why(Fate.REFUSED) == {counting.UNRESOLVABLE: 3, counting.EMAIL_TAKEN: 1, emails.INVALID: 1}
     assert census.of(Fate.UNCHANGED) == 1
     assert census.fates.total() == census.live == 6
-    assert census.examples[counting.UNRESOLVABLE] == ["1", "2", "3"]
+    assert census.ids((Fate.REFUSED, counting.UNRESOLVABLE)) == ["1", "2", "3"]
 
 
 # -- what is shown ----------------------------------------------------------------------------------------------------
