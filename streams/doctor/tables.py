@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     #: What is wrong with one table, and the remedy; None for nothing.
     Rule = Callable[["_World", Captured, "Table"], tuple[str, str] | None]
 
+#: Orphans are counted up to here.
+MANY = 1_000
 _IDENTITIES = {"d": "DEFAULT", "n": "NOTHING", "f": "FULL", "i": "USING INDEX"}
 
 
@@ -261,6 +263,7 @@ def _orphans(world: _World, name: str) -> Check:
     if number is None:
         return unknown("orphans", f"rows without a user were not looked for: {world.tables.orphans_why}")
     if number:
-        what = f"{number:,} values of {name} belong to no user; they are never sent"
+        many = "at least " if number >= MANY else ""
+        what = f"{many}{number:,} values of {name} belong to no user; they are never sent"
         return warning("orphans", what, "Remove these rows, or leave them: `status` counts them as credentials only.")
     return ok("orphans", f"every {name} belongs to a user")

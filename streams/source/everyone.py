@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from psycopg import sql
 
 from streams.legacy import Legacy, as_debezium, qualified
+from streams.settings import ConfigError
+from streams.source import fit
 from streams.source.catalog import key_kind
 from streams.source.columns import existing
 from streams.source.merging import Keyed, Stream, joined
@@ -57,7 +59,7 @@ async def everyone(*several: Settings, sample: int | None = None) -> AsyncIterat
     """Open the legacy tables for what these configurations need together, or for about `sample` users, at random.
 
     Raises:
-        ConfigError: a table or a column is not there.
+        ConfigError: a table or a column is not there, or may not be read.
         ValueError: they name other tables or keys, so their users are not the same.
         LegacyAwayError: unreachable, or refused.
     """
@@ -67,6 +69,8 @@ async def everyone(*several: Settings, sample: int | None = None) -> AsyncIterat
         tables: dict[str, Table] = {}
         for settings in several:
             tables |= await existing(settings, legacy)
+            if found := fit.unreadable(settings, tables):
+                raise ConfigError(fit.sentences(settings, found))
         order = order_of(reads, tables)
         async with legacy.moment() as connection:
             # The first rows may have to wait for a sort.

@@ -88,6 +88,16 @@ def missing(settings: Settings, tables: Mapping[str, Table | None]) -> list[Faul
     return found
 
 
+def unreadable(settings: Settings, tables: Mapping[str, Table | None]) -> list[Fault]:
+    """Return which columns the role may not read; see `missing`."""
+    found: list[Fault] = []
+    for use in uses(settings):
+        table = tables[use.table]
+        if table is not None and (column := table.column(use.column)) is not None:
+            found += _right(use, column)
+    return found
+
+
 def faults(settings: Settings, tables: Mapping[str, Table | None]) -> list[Fault]:
     """Return everything that does not fit, and what a person should know; see `missing`."""
     found = missing(settings, tables)
@@ -133,9 +143,7 @@ def _no_column(use: Use, table: Table) -> Fault:
 
 
 def _of_column(settings: Settings, tables: Mapping[str, Table | None], use: Use, column: Column) -> Iterator[Fault]:
-    if not column.readable:
-        what = f"the role of LEGACY_DATABASE_URL may not read {_named(column)}"
-        yield Fault(use.key, what, ENABLE)
+    yield from _right(use, column)
     if not column.published:
         what = f"{_named(column)} is generated, and PostgreSQL does not publish it"
         yield Fault(use.key, what, "Map the columns that it is made of, or make it a plain one.")
@@ -180,6 +188,11 @@ def _of_column(settings: Settings, tables: Mapping[str, Table | None], use: Use,
             yield from _age(use, column)
         case For.LAZY:
             pass  # may be of any type
+
+
+def _right(use: Use, column: Column) -> Iterator[Fault]:
+    if not column.readable:
+        yield Fault(use.key, f"the role of LEGACY_DATABASE_URL may not read {_named(column)}", ENABLE)
 
 
 # -- keys --------------------------------------------------------------------------------------------------------------

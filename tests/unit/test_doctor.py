@@ -287,6 +287,7 @@ BROKEN = {
         "the type bigint",
     ),
     "orphans": Broken(of_tables(known={"orphans": 3}), "orphans", WARNING, "3 values", "Remove"),
+    "many orphans": Broken(of_tables(known={"orphans": 1_000}), "orphans", WARNING, "at least 1,000 values", "Remove"),
     # Kafka
     "topics not made yet": Broken(of_cluster(topics={}), "topics_there", TODO, "not made yet", "`topics`"),
     "a topic missing": Broken(

@@ -365,3 +365,9 @@ def test_what_is_no_ordinary_table_is_not_read(tmp_path: Path, kind: str) -> Non
 def test_domains_and_texts_of_any_kind_fit(tmp_path: Path) -> None:
     users = changed(changed(USERS, "email", type="address", base="citext"), "username", type="varchar")
     assert said(configured(tmp_path), users=users) == []
+
+
+def test_nobody_reads_all_users_without_the_right_to(tmp_path: Path) -> None:
+    settings, users = configured(tmp_path), changed(USERS, "phone", readable=False)
+    (fault,) = fit.unreadable(settings, {users.name: users, CREDENTIALS.name: CREDENTIALS})
+    assert fault.where == "[mapping.fields] mobile_number"

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from streams.doctor.roles import Role
 from streams.doctor.server import Disk, Server, Transaction
-from streams.doctor.tables import Table, Tables
+from streams.doctor.tables import MANY, Table, Tables
 from streams.legacy import qualified
 from streams.source.catalog import COLUMNS, column_of
 from streams.source.look import captured
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 #: Seconds between the two looks at the WAL's end.
 SAMPLE = 1.0
-#: Orphans are counted up to here.
-MANY = 1_000
 
 _SERVER = sql.SQL(
     "SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS version_text, "
