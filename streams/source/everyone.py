@@ -69,8 +69,8 @@ async def everyone(*several: Settings, sample: int | None = None) -> AsyncIterat
         tables: dict[str, Table] = {}
         for settings in several:
             tables |= await existing(settings, legacy)
-            if found := fit.unreadable(settings, tables):
-                raise ConfigError(fit.sentences(settings, found))
+            if faults := fit.unreadable(settings, tables):
+                raise ConfigError(fit.sentences(settings, faults))
         order = order_of(reads, tables)
         async with legacy.moment() as connection:
             # The first rows may have to wait for a sort.
