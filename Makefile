@@ -65,9 +65,10 @@ lint: .venv/.ready
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 
-# Writes connectors/cidaas_sync.json and connectors/sql/ for pipeline.toml; a test holds them to it.
+# Writes connectors/cidaas_sync.json, connectors/sql/ and pipeline.schema.json; tests hold them to pipeline.toml and the code.
 generate: .venv/.ready
 	@$(PY) -m streams.source
+	@$(PY) -m streams.settings
 
 # Hashes, and no address of an index or a mirror.
 COMPILE := .venv/lock/bin/pip-compile --quiet --allow-unsafe --generate-hashes --strip-extras \

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import datetime
 import logging
 import time
 from contextlib import asynccontextmanager
@@ -17,15 +16,20 @@ from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import errors, sql
+from psycopg.adapt import Loader
 from psycopg.rows import dict_row
 from psycopg.types.string import TextLoader
 
 from streams.comparison import Rows
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from psycopg.abc import Buffer
 
     from streams.settings import CredentialsTable, Settings, UsersTable
+
+    Params = Sequence[Any] | Mapping[str, Any]
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +86,27 @@ def keys_of(
     return query + sql.SQL(" WHERE {column} IN ({ids})").format(column=sql.Identifier(where), ids=_literals(ids))
 
 
+class Moment(Loader):
+    """A date or a time as Debezium writes it, made of PostgreSQL's own text (DateStyle is ISO, TimeZone is UTC).
+
+    That takes a fraction of the way by a datetime, which has none for `infinity` or a year before Christ: those pass on
+    as texts that are no times, and the mapping notes it.
+    """
+
+    def load(self, data: Buffer) -> str:
+        """Return the text."""
+        return bytes(data).decode().replace(" ", "T", 1).removesuffix("+00") + "Z"
+
+
+#: Types whose own text is that of Debezium, or nearly so.
+_LOADERS: dict[str, type[Loader]] = {
+    **dict.fromkeys(("date", "timestamp", "timestamptz"), Moment),
+    **dict.fromkeys(("uuid", "numeric", "json", "jsonb"), TextLoader),
+}
+#: Values that Debezium has as they are.
+_PLAIN = frozenset((str, int, bool, float, type(None)))
+
+
 def _values(row: dict[str, Any]) -> dict[str, Any]:
     return {name: as_debezium(value) for name, value in row.items()}
 
@@ -91,15 +116,9 @@ def as_debezium(value: Any) -> Any:
 
     A difference in writing would cost one needless call when the row changes next, nothing else.
     """
+    if type(value) in _PLAIN:
+        return value
     match value:
-        case None | bool() | int() | float() | str():
-            return value
-        case datetime.datetime():
-            moment = value if value.tzinfo is None else value.astimezone(datetime.UTC)
-            text = moment.replace(tzinfo=None).isoformat()
-            return f"{text.rstrip('0') if '.' in text else text}Z"
-        case datetime.date():
-            return f"{value.isoformat()}Z"
         case bytes() | memoryview():
             return base64.b64encode(value).decode()
         case list():
@@ -222,7 +241,7 @@ class Legacy:
             raise LegacyAwayError(ON_STANDBY)
         return answers
 
-    async def query(self, query: sql.Composed | sql.SQL, params: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    async def query(self, query: sql.Composed | sql.SQL, params: Params = ()) -> list[dict[str, Any]]:
         """Run one reading statement.
 
         Raises:
@@ -232,7 +251,7 @@ class Legacy:
         return (await self.queries([query], params))[0]
 
     async def queries(
-        self, statements: Sequence[sql.Composed | sql.SQL], params: Sequence[Any] = ()
+        self, statements: Sequence[sql.Composed | sql.SQL], params: Params = ()
     ) -> list[list[dict[str, Any]]]:
         """Run reading statements that all see the database as of one moment.
 
@@ -285,10 +304,10 @@ class Legacy:
                 # With row_security off, a policy that would hide rows is an error and not an absence.
                 options=f"-c default_transaction_read_only=on -c statement_timeout={self._timeout * 1000:.0f} "
                 "-c row_security=off "
-                "-c default_transaction_isolation=repeatable\\ read -c TimeZone=UTC",
+                "-c default_transaction_isolation=repeatable\\ read -c TimeZone=UTC -c DateStyle=ISO",
             )
-            for name in ("json", "jsonb"):  # as text, which is what Debezium makes of it
-                connection.adapters.register_loader(name, TextLoader)
+            for name, loader in _LOADERS.items():
+                connection.adapters.register_loader(name, loader)
             try:
                 await self._recognized(connection)
             except BaseException:

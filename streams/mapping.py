@@ -21,15 +21,17 @@ from streams.settings import MAPPING_CODE, PasswordColumns
 from streams.values import UNUSABLE, boolean, converter, moment_of, text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from streams.settings import CredentialsTable, FieldRule, Settings
 
-__all__ = ["MAPPING_CODE", "Mapped", "Mapper", "Status", "fingerprint", "map_user", "status_of", "sub_of"]
+__all__ = ["MAPPING_CODE", "Mapped", "Mapper", "Status", "fingerprint", "map_user", "slug", "status_of", "sub_of"]
 
 Status = Literal["live", "deleted", "not_selected"]
 _Rule = tuple[str, str, "Callable[[Any], Any]", str]
 _MISSING: Any = object()
+#: How notes about parts of the address and about custom fields begin.
+ADDRESS, CUSTOM = "address_", "custom_"
 _FIRST = datetime.min.replace(tzinfo=UTC)
 
 
@@ -64,11 +66,11 @@ class Mapper:
         region, id_column = mapping.phone_region, settings.source.users.id
 
         def prepared(rules: tuple[FieldRule, ...], prefix: str = "") -> tuple[_Rule, ...]:
-            return tuple((rule.target, rule.column, converter(rule, region), _slug(rule, prefix)) for rule in rules)
+            return tuple((rule.target, rule.column, converter(rule, region), slug(rule, prefix)) for rule in rules)
 
         self._id = id_column
-        self._fields, self._address = prepared(mapping.fields), prepared(mapping.address, "address_")
-        self._custom = prepared(mapping.custom_fields, "custom_")
+        self._fields, self._address = prepared(mapping.fields), prepared(mapping.address, ADDRESS)
+        self._custom = prepared(mapping.custom_fields, CUSTOM)
         self._passwords = Passwords(mapping.passwords)
         self._credentials, self._own_password = settings.source.credentials, settings.source.users.password
 
@@ -136,24 +138,29 @@ class Mapper:
         notes: list[str],
     ) -> bool:
         """Put `password_hash_info` (and `mfa_enabled`, when switched on) into the entity."""
-        table = self._credentials
-        found: Mapping[str, Any] | None = None
-        if table is not None:
-            rows = list(credentials)
-            if self._mfa:
-                totp = table.totp_kind
-                entity["mfa_enabled"] = totp is not None and any(row.get(table.kind or "") == totp for row in rows)
-            kind = table.kind
-            ours = rows if kind is None else [row for row in rows if row.get(kind) == table.password_kind]
-            if ours:
-                found = ours[0] if len(ours) == 1 else max(ours, key=lambda row: _age(row, table))
-        own = self._own_password
-        columns: PasswordColumns | CredentialsTable | None = table
-        if own is not None:
-            columns, found = own, user
+        table, rows = self._credentials, list(credentials)
+        if table is not None and self._mfa:
+            totp = table.totp_kind
+            entity["mfa_enabled"] = totp is not None and any(row.get(table.kind or "") == totp for row in rows)
+        columns, found = self.password_of(user, rows)
         if columns is None:
             return False  # no password is configured at all: say nothing about it
         return self._password(entity, columns, found or {columns.secret: None}, notes)
+
+    def password_of(
+        self, user: Mapping[str, Any], credentials: Sequence[Mapping[str, Any]]
+    ) -> tuple[PasswordColumns | CredentialsTable | None, Mapping[str, Any] | None]:
+        """Return where passwords stand, None if they are not configured, and the row of the one that counts, if any."""
+        table = self._credentials
+        if self._own_password is not None:
+            return self._own_password, user
+        if table is None:
+            return None, None
+        kind = table.kind
+        ours = credentials if kind is None else [row for row in credentials if row.get(kind) == table.password_kind]
+        if not ours:
+            return table, None
+        return table, ours[0] if len(ours) == 1 else max(ours, key=lambda row: _age(row, table))
 
     def _password(
         self,
@@ -196,7 +203,8 @@ def _fill(into: dict[str, Any], rules: tuple[_Rule, ...], row: Mapping[str, Any]
     return into
 
 
-def _slug(rule: FieldRule, prefix: str) -> str:
+def slug(rule: FieldRule, prefix: str) -> str:
+    """Return the note of a rule whose value cannot be sent; `prefix` tells parts of the address and custom fields."""
     return "invalid_phone" if rule.kind == "phone" else f"{prefix}{rule.target}_invalid"
 
 

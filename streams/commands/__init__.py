@@ -10,14 +10,35 @@ from typing import TYPE_CHECKING
 
 from faust.cli.base import cli
 
-from streams.commands import cdc, connector, deletes, delivery, quarantine, resync, source, status, topics, trace, user
+from streams.commands import (
+    cdc,
+    census,
+    connector,
+    deletes,
+    delivery,
+    doctor,
+    mapping,
+    quarantine,
+    resync,
+    source,
+    status,
+    topics,
+    trace,
+    user,
+)
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from streams.settings import Settings
+
+_MODULES: tuple[ModuleType, ...] = (
+    status, doctor, census, mapping, user, trace, resync, quarantine, delivery, deletes, cdc, topics, connector, source,
+)  # fmt: skip
 
 
 def register(settings: Settings) -> None:
     """Add the commands to Faust's group."""
-    for module in (status, user, trace, resync, quarantine, delivery, deletes, cdc, topics, connector, source):
+    for module in _MODULES:
         for command in module.commands(settings):
             cli.add_command(command)

@@ -23,16 +23,27 @@ def commands(settings: Settings) -> list[click.Command]:
     def cdc() -> None:
         pass
 
-    @cdc.command("sql", help="Print the SQL for a DBA to read and run.  Example: cdc sql enable | psql ...")
+    @cdc.command(
+        "sql",
+        help="Print the SQL for a DBA to read and run.  Example: faust -A streams.app cdc sql enable | psql ...",
+    )
     @click.argument("what", type=click.Choice(["enable", "disable"]))
     def sql_(what: str) -> None:
         click.echo(sql.enable_sql(settings) if what == "enable" else sql.disable_sql(settings), nl=False)
 
-    @cdc.command("enable", help="Run that SQL through LEGACY_ADMIN_URL; safe to run twice.")
+    @cdc.command(
+        "enable",
+        help="Run the SQL of `cdc sql enable` through LEGACY_ADMIN_URL; safe to run twice.  "
+        "Example: faust -A streams.app cdc enable",
+    )
     def enable() -> None:
         _run(settings, enable=True)
 
-    @cdc.command("disable", help="Take everything back; ends by proving that no slot is left.")
+    @cdc.command(
+        "disable",
+        help="Take everything back; ends by proving that no slot is left.  "
+        "Example: faust -A streams.app cdc disable --yes",
+    )
     @click.option("--yes", is_flag=True, help="Do it; without it only say what would happen.")
     def disable(yes: bool) -> None:
         if not yes:

@@ -41,11 +41,19 @@ def commands(settings: Settings) -> list[click.Command]:
         except ConnectError as error:
             base.fail(str(error), base.WRONG)
 
-    @connector.command("config", help="Print the connector's configuration, made from pipeline.toml.")
+    @connector.command(
+        "config",
+        help="Print the connector's configuration, made from pipeline.toml.  "
+        "Example: faust -A streams.app connector config",
+    )
     def config() -> None:
         click.echo(source_connector.render(settings), nl=False)
 
-    @connector.command("apply", help="Register the connector, change it or start it again; wait until its task runs.")
+    @connector.command(
+        "apply",
+        help="Register the connector, change it or start it again; wait until its task runs.  "
+        "Example: faust -A streams.app connector apply",
+    )
     @base.run
     async def apply() -> int:
         async def act(connect: Connect) -> int:
@@ -64,7 +72,10 @@ def commands(settings: Settings) -> list[click.Command]:
 
         return await with_connect(act)
 
-    @connector.command("status", help="Show connector and task state.")
+    @connector.command(
+        "status",
+        help="Show connector and task state.  Example: faust -A streams.app connector status",
+    )
     @base.run
     async def status() -> int:
         async def act(connect: Connect) -> int:
@@ -77,7 +88,11 @@ def commands(settings: Settings) -> list[click.Command]:
 
         return await with_connect(act)
 
-    @connector.command("remove", help="Remove the connector; slot and publication stay until `cdc disable`.")
+    @connector.command(
+        "remove",
+        help="Remove the connector; slot and publication stay until `cdc disable`.  "
+        "Example: faust -A streams.app connector remove --yes",
+    )
     @click.option("--yes", is_flag=True, help="Do it; without it only say what would happen.")
     @base.run
     async def remove(yes: bool) -> int:

@@ -29,7 +29,11 @@ def commands(settings: Settings) -> list[click.Command]:
     def deletes() -> None:
         pass
 
-    @deletes.command("list", help="Show whether deletes are parked, why, whose, and how many decisions were counted.")
+    @deletes.command(
+        "list",
+        help="Show whether deletes are parked, why, whose, and how many decisions were counted.  "
+        "Example: faust -A streams.app deletes list",
+    )
     @click.option("--rejected", is_flag=True, help="Those that a person rejected, instead of the parked ones.")
     @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="So many users.")
     @base.json_option
@@ -37,7 +41,11 @@ def commands(settings: Settings) -> list[click.Command]:
     async def list_(rejected: bool, limit: int, as_json: bool) -> int:
         return await _list(settings, rejected=rejected, limit=limit, as_json=as_json)
 
-    @deletes.command("allow", help="Send every delete decided until now, or those of single users.")
+    @deletes.command(
+        "allow",
+        help="Send every delete decided until now, or those of single users.  "
+        "Example: faust -A streams.app deletes allow 42 --yes",
+    )
     @_users
     @_all
     @orders.yes_option
@@ -46,7 +54,11 @@ def commands(settings: Settings) -> list[click.Command]:
     async def allow(users: tuple[str, ...], everybody: bool, yes: bool, as_json: bool) -> int:
         return await _answer(settings, users, everybody, Word.ALLOW, yes=yes, as_json=as_json)
 
-    @deletes.command("reject", help="Keep these users at cidaas until a newer version of them comes.")
+    @deletes.command(
+        "reject",
+        help="Keep these users at cidaas until a newer version of them comes.  "
+        "Example: faust -A streams.app deletes reject 42 --yes",
+    )
     @_users
     @_all
     @orders.yes_option

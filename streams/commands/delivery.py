@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 def commands(settings: Settings) -> list[click.Command]:
     """The commands of this file."""
 
-    @click.command("pause", help="Hold everything back in all workers.  Example: pause --why 'tenant maintenance'")
+    @click.command(
+        "pause",
+        help="Hold everything back in all workers.  Example: faust -A streams.app pause --why 'tenant maintenance'",
+    )
     @click.option("--why", required=True, help="The reason, shown wherever somebody asks.")
     @base.json_option
     @base.run

@@ -31,7 +31,10 @@ def commands(settings: Settings) -> list[click.Command]:
     def quarantine() -> None:
         pass
 
-    @quarantine.command("list", help="Count them by reason and name them, the latest first.")
+    @quarantine.command(
+        "list",
+        help="Count them by reason and name them, the latest first.  Example: faust -A streams.app quarantine list",
+    )
     @click.option("--reason", default="", help="Only those that are refused for this reason.")
     @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="So many users.")
     @_dropped
@@ -48,7 +51,10 @@ def commands(settings: Settings) -> list[click.Command]:
         if found.users:
             click.echo(f"\n{orders.lines(found)}")
 
-    @quarantine.command("show", help="Say why one user is refused, and what to do.  Example: quarantine show 42")
+    @quarantine.command(
+        "show",
+        help="Say why one user is refused, and what to do.  Example: faust -A streams.app quarantine show 42",
+    )
     @click.argument("user")
     @base.json_option
     @base.run
@@ -64,7 +70,10 @@ def commands(settings: Settings) -> list[click.Command]:
             click.echo("\n".join([first, *cure]) + blank + rest)
         return base.OK if body["situation"] in (_REFUSED.value, _DROPPED.value) else base.WRONG
 
-    @quarantine.command("retry", help="Send them again as they are.  Example: quarantine retry --all --yes")
+    @quarantine.command(
+        "retry",
+        help="Send them again as they are.  Example: faust -A streams.app quarantine retry --all --yes",
+    )
     @_users
     @_reason
     @_all
@@ -81,7 +90,10 @@ def commands(settings: Settings) -> list[click.Command]:
         asked = [(user["user"], control) for user in found]
         return await _give(settings, asked, found, "sent again", yes=yes, as_json=as_json)
 
-    @quarantine.command("drop", help="Sign them off: what is refused now is not sent.  Example: quarantine drop 42")
+    @quarantine.command(
+        "drop",
+        help="Sign them off: what is refused now is not sent.  Example: faust -A streams.app quarantine drop 42",
+    )
     @_users
     @_reason
     @_all

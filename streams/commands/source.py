@@ -36,7 +36,11 @@ def commands(settings: Settings) -> list[click.Command]:
     def source() -> None:
         pass
 
-    @source.command("check", help="Say what is wrong with the source, also what was seen earlier and still stands.")
+    @source.command(
+        "check",
+        help="Say what is wrong with the source, also what was seen earlier and still stands.  "
+        "Example: faust -A streams.app source check",
+    )
     @base.json_option
     @base.run
     async def check(as_json: bool) -> int:
@@ -47,7 +51,11 @@ def commands(settings: Settings) -> list[click.Command]:
             click.echo(_listed(problems) or "nothing is wrong with the source")
         return base.WRONG if problems else base.OK
 
-    @source.command("repair", help="Read the tables again and compare all users, after changes were lost.")
+    @source.command(
+        "repair",
+        help="Read the tables again and compare all users, after changes were lost.  "
+        "Example: faust -A streams.app source repair",
+    )
     @click.option("--yes", is_flag=True, help="Do it; without it only say what would happen.")
     @click.option("--accept-database", is_flag=True, help="Believe another database than before: restored, moved.")
     @base.run
@@ -58,7 +66,10 @@ def commands(settings: Settings) -> list[click.Command]:
             base.fail(str(error), base.WRONG)
         return base.OK
 
-    @source.command("sweep", help="Compare the rows of all users on both sides.  Example: source sweep --wait")
+    @source.command(
+        "sweep",
+        help="Compare the rows of all users on both sides.  Example: faust -A streams.app source sweep --wait",
+    )
     @click.option("--wait", is_flag=True, help="Wait until every partition has been compared, and say what was found.")
     @click.option("--why", default="by hand", help="A note for `status`.")
     @base.json_option

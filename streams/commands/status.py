@@ -14,6 +14,7 @@ import click
 from streams.commands import base
 from streams.identity import RefusedError
 from streams.offline import control_state
+from streams.quantities import duration
 from streams.refused import REMEDY
 from streams.source import faults, guard
 from streams.source.look import look_once
@@ -204,13 +205,6 @@ def _problems(
     return problems
 
 
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
 def sweep_words(sweep: dict[str, Any]) -> str:
     """Where a sweep stands and what it has found."""
     states = {
@@ -253,7 +247,7 @@ def render(body: dict[str, Any]) -> str:
             only = body["only"]
             rows.append(("delivery.only", f"the first {only}" if isinstance(only, int) else f"{len(only)} named users"))
         rate = f"{body['rate']:,.0f} users/s"
-        eta = f", about {_duration(body['eta_seconds'])} to go" if body["eta_seconds"] else ""
+        eta = f", about {duration(body['eta_seconds'])} to go" if body["eta_seconds"] else ""
         rows.append(("rate", rate + eta))
         latency = body["latency"]
         if latency and latency["n"]:

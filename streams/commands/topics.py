@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 def commands(settings: Settings) -> list[click.Command]:
     """The commands of this file."""
 
-    @click.command("topics", help="Make the topics that are missing and check the settings of the others.")
+    @click.command(
+        "topics",
+        help="Make the topics that are missing and check the settings of the others.  "
+        "Example: faust -A streams.app topics",
+    )
     @base.json_option
     @base.run
     async def topics(as_json: bool) -> int:

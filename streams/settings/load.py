@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from .tables import read_credentials, read_users
 if TYPE_CHECKING:
     from collections.abc import Mapping as AbstractMapping
 
+#: What can begin a topic's name.
+TOPIC_NAME = "(?=.*[A-Za-z0-9])[A-Za-z0-9._-]{1,100}"
 _REMEDY = "Secrets stand in the environment, never in this file: set {} and take the key out."
 
 
@@ -28,18 +31,18 @@ def load(path: Path | None = None, env: AbstractMapping[str, str] = os.environ) 
     Raises ConfigError with every problem found. Missing secrets are none: see `Settings.require`.
     """
     path = path or Path(env.get("PIPELINE_CONFIG") or "pipeline.toml")
-    problems = Problems(path.name)
-    root = Section(_parse(path), "", problems)
-    settings = _settings(root, Environment(env, problems), path)
-    root.close()
+    text = _read(path)
+    problems = Problems(path.name, text)
+    root = Section(_parse(path, text), (), problems)
+    settings = read(root, Environment(env, problems), path)
     if problems.lines:
         raise ConfigError(problems.lines)
     return settings
 
 
-def _parse(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> str:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         remedy = "Run the command in the project's folder, or set PIPELINE_CONFIG to the file."
         raise ConfigError([f"{path.name}: there is no such file. {remedy}"]) from None
@@ -47,11 +50,19 @@ def _parse(path: Path) -> dict[str, Any]:
         raise ConfigError([f"{path.name}: cannot be read ({error.strerror}). Check its permissions."]) from None
     except UnicodeDecodeError:
         raise ConfigError([f"{path.name}: is not UTF-8 text. Save it as UTF-8."]) from None
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError([f"{path.name}: is not valid TOML: {error}. Correct that line."]) from None
+        at = re.search(r"\(at line (\d+), column \d+\)", str(error))
+        place = f"{path.name}:{at[1]}" if at else path.name
+        raise ConfigError([f"{place}: is not valid TOML: {error}. Correct that line."]) from None
 
 
-def _settings(root: Section, env: Environment, path: Path) -> Settings:
+def read(root: Section, env: Environment, path: Path) -> Settings:
+    """Read the whole file; what is wrong stands in the problems of `root` and `env`."""
     pipeline = root.table("pipeline")
     app_id = _topic_name(pipeline, "app_id", "cidaas-sync")
     partitions = pipeline.integer("partitions", 12, 1, 1000)
@@ -60,7 +71,7 @@ def _settings(root: Section, env: Environment, path: Path) -> Settings:
     mapping = read_mapping(root.table("mapping"))
     source = _source(root, mapping, env)
     cidaas = _cidaas(root.table("cidaas"), env)
-    return Settings(
+    settings = Settings(
         path=path,
         app_id=app_id,
         partitions=partitions,
@@ -74,6 +85,8 @@ def _settings(root: Section, env: Environment, path: Path) -> Settings:
         brake=_brake(root.table("brake")),
         mapping=replace(mapping, id=_mapping_id(mapping, source, cidaas)),
     )
+    root.close()
+    return settings
 
 
 def _source(root: Section, mapping: Mapping, env: Environment) -> Source:
@@ -111,7 +124,7 @@ def _cidaas(section: Section, env: Environment) -> Cidaas:
         client_id=env.text("CIDAAS_CLIENT_ID") or section.text("client_id"),
         client_secret=env.secret("CIDAAS_CLIENT_SECRET"),
         sub="id" if sub == "id" else "uuid5",
-        sub_namespace=_namespace(section) if sub == "uuid5" or "sub_namespace" in section.data else UUID(int=0),
+        sub_namespace=_namespace(section) if sub == "uuid5" or section.has("sub_namespace") else UUID(int=0),
         delete="scim" if scim else "purge",
         no_event=section.flag("no_event", False),
         timeout=section.number("timeout", 10.0, 0.1, 120.0),
@@ -176,11 +189,7 @@ def _brake(section: Section) -> Brake:
 
 def _topic_name(section: Section, key: str, default: str) -> str:
     value = section.text(key, default) or default
-    if (
-        len(value) > 100
-        or not value.isascii()
-        or not value.replace("-", "").replace("_", "").replace(".", "").isalnum()
-    ):
+    if not re.fullmatch(TOPIC_NAME, value):
         section.wrong(
             key, f"is {value[:60]!r}, which cannot begin a topic's name", "Use letters, digits, . _ and - only."
         )

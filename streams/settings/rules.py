@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .model import FieldRule, Kind, Mapping, PasswordRule, SelectRule, StatusRule
 from .section import meant
@@ -31,7 +31,8 @@ ADDRESS: dict[str, Kind] = dict.fromkeys(
 KINDS: tuple[Kind, ...] = ("text", "boolean", "number", "date", "timestamp", "phone")
 STATUSES = ("VERIFIED", "PENDING", "DECLINED", "LOCKED")
 ALGORITHMS = ("bcrypt", "sha1", "sha256", "pbkdf2", "argon2id", "argon2i", "argon2d")
-_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*", re.ASCII)
+CUSTOM_KEY = "[A-Za-z_][A-Za-z0-9_-]*"
+REGION = "[A-Z]{2}"
 
 
 def read_mapping(section: Section) -> Mapping:
@@ -57,27 +58,26 @@ def read_mapping(section: Section) -> Mapping:
 def _rules(section: Section, known: dict[str, Kind] | None) -> tuple[FieldRule, ...]:
     """Read `target = "column"` or `target = { column = "...", type = "...", values = {...} }` for each target."""
     rules = []
-    for target in section.data:
-        value = section.get(target)
+    for target in section.names(known):
         if known is not None and target not in known:
             section.wrong(target, "is no field of cidaas", f"Known ones are {', '.join(known)}{meant(target, known)}.")
-        elif known is None and not _KEY.fullmatch(target):
+        elif known is None and not re.fullmatch(CUSTOM_KEY, target):
             section.wrong(target, "is no key of a custom field", "Use letters, digits, _ and - only.")
-        elif rule := _rule(section, target, value, known[target] if known else None):
+        elif rule := _rule(section, target, known[target] if known else None):
             rules.append(rule)
     return tuple(rules)
 
 
-def _rule(section: Section, target: str, value: Any, fixed: Kind | None) -> FieldRule | None:
+def _rule(section: Section, target: str, fixed: Kind | None) -> FieldRule | None:
     """Read one rule; the fields of cidaas have their types, only custom fields choose one."""
-    if isinstance(value, str):
-        return FieldRule(target, value, fixed or "text", None) if section.identifier(target, value) else None
-    detail = section.section(target)
+    detail = section.column_or_section(target)
     if detail is None:
         return None
+    if isinstance(detail, str):
+        return FieldRule(target, detail, fixed or "text", None)
     column = detail.needed_column("column", 'Name the column: column = "...".')
     chosen = fixed or detail.text("type", "text", KINDS)
-    values = detail.text_map("values") if "values" in detail.data else None
+    values = detail.text_map("values") if detail.has("values") else None
     detail.get("values")
     detail.close()
     kind = next(one for one in KINDS if one == chosen)
@@ -93,13 +93,10 @@ def _status(section: Section | None) -> StatusRule:
     other = section.text("other", "LOCKED" if column else "VERIFIED", STATUSES) or "LOCKED"
     for key, status in values.items():
         if status not in STATUSES:
-            section.wrong(
-                f"values.{key}",
-                f"is {status!r}",
-                f"Use one of {', '.join(STATUSES)}; deleted ones go into the list deleted.",
-            )
+            remedy = f"Use one of {', '.join(STATUSES)}; deleted ones go into the list deleted."
+            section.wrong("values", f"is {status!r}", remedy, key)
         if key in deleted:
-            section.wrong(f"values.{key}", "is also in the list deleted", "Decide for one of them.")
+            section.wrong("values", "is also in the list deleted", "Decide for one of them.", key)
     if not column and (values or deleted):
         section.wrong("column", "is missing", 'Name the status column: column = "status".')
     section.close()
@@ -122,11 +119,9 @@ def _passwords(section: Section) -> PasswordRule:
     algorithms = section.text_map("algorithms")
     for name, target in algorithms.items():
         if target not in ALGORITHMS and not target.startswith(("CUSTOM", "HMAC")):
-            section.wrong(
-                f"algorithms.{name}",
-                f"is {target!r}",
-                f"Use one of {', '.join(ALGORITHMS)}, or a CUSTOM id of your tenant{meant(target, ALGORITHMS)}.",
-            )
+            nearest = meant(target, ALGORITHMS)
+            remedy = f"Use one of {', '.join(ALGORITHMS)}, or a CUSTOM id of your tenant{nearest}."
+            section.wrong("algorithms", f"is {target!r}", remedy, name)
     prefix = section.text("bcrypt_prefix", "keep", ("keep", "$2a$", "$2b$", "$2y$"))
     section.close()
     return PasswordRule(
@@ -136,7 +131,7 @@ def _passwords(section: Section) -> PasswordRule:
 
 def _region(section: Section) -> str | None:
     region = section.text("phone_region")
-    if region is not None and not re.fullmatch(r"[A-Z]{2}", region):
+    if region is not None and not re.fullmatch(REGION, region):
         section.wrong(
             "phone_region", f"is {region!r}", 'Write the two letters of a country, such as "DE", or leave it out.'
         )

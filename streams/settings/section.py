@@ -6,22 +6,35 @@ import difflib
 import re
 from typing import TYPE_CHECKING, Any
 
+from .positions import Path, positions
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
+#: A plain name of PostgreSQL, as a regular expression.
+NAME = "[A-Za-z_][A-Za-z0-9_]{0,62}"
+
+
+def sentence(file: str, line: int | None, where: str, what: str, remedy: str) -> str:
+    """Write one problem as one line: file, line where it is known, key, what is wrong, what to do."""
+    place = file if line is None else f"{file}:{line}"
+    return f"{place}: {where}: {what}. {remedy}"
 
 
 class Problems:
     """The list of everything that is wrong so far."""
 
-    def __init__(self, file: str) -> None:
-        self.file = file
+    def __init__(self, file: str, text: str = "") -> None:
+        """`text` is that of the file, for the lines on which keys stand."""
+        self.file, self._text = file, text
+        self._positions: dict[Path, int] | None = None
         self.lines: list[str] = []
 
-    def add(self, where: str, what: str, remedy: str) -> None:
-        """Note one problem as one line: file, key, what is wrong, what to do."""
-        self.lines.append(f"{self.file}: {where}: {what}. {remedy}")
+    def add(self, at: Path, where: str, what: str, remedy: str) -> None:
+        """Note one problem with the key `at`; `where` is how a person finds it."""
+        if self._positions is None:  # only now: most files have no problem
+            self._positions = positions(self._text)
+        self.lines.append(sentence(self.file, self._positions.get(at), where, what, remedy))
 
     def add_variable(self, name: str, what: str, remedy: str) -> None:
         """Note a problem with an environment variable; its value is never quoted."""
@@ -31,17 +44,24 @@ class Problems:
 class Section:
     """One table of the file. Each reading method names a key; `close` complains about the keys nobody named."""
 
-    def __init__(self, data: Mapping[str, Any], name: str, problems: Problems) -> None:
-        self.data, self.name, self.problems = data, name, problems
+    def __init__(self, data: Mapping[str, Any], path: Path, problems: Problems) -> None:
+        self.data, self.path, self.problems = data, path, problems
         self._known: list[str] = []
 
-    def where(self, key: str) -> str:
-        """Return how a person finds the key in the file."""
-        return f"[{self.name}] {key}" if self.name else f"[{key}]"
+    @property
+    def name(self) -> str:
+        """The name of the table as it stands in its header."""
+        return ".".join(self.path)
 
-    def wrong(self, key: str, what: str, remedy: str) -> None:
-        """Note a problem with this key."""
-        self.problems.add(self.where(key), what, remedy)
+    def has(self, key: str) -> bool:
+        """Tell whether the key is there, whatever stands in it."""
+        return key in self.data
+
+    def wrong(self, key: str, what: str, remedy: str, *inside: str) -> None:
+        """Note a problem with this key, or with one `inside` its table. One that is missing has its table's line."""
+        at = (*self.path, key, *inside) if self.has(key) else self.path
+        where = ".".join((key, *inside))
+        self.problems.add(at, f"[{self.name}] {where}" if self.path else f"[{where}]", what, remedy)
 
     def get(self, key: str) -> Any:
         """Return the raw value, None if the key is not there."""
@@ -50,18 +70,29 @@ class Section:
 
     def section(self, key: str) -> Section | None:
         """Return a table inside this one, None if it is left out."""
-        value = self.get(key)
-        name = f"{self.name}.{key}" if self.name else key
+        value, path = self.get(key), (*self.path, key)
         if value is None:
             return None
         if not isinstance(value, dict):
-            self.wrong(key, f"is {_shown(value)} and must be a table", f"Write it as [{name}] with its keys below.")
+            remedy = f"Write it as [{'.'.join(path)}] with its keys below."
+            self.wrong(key, f"is {_shown(value)} and must be a table", remedy)
             return None
-        return Section(value, name, self.problems)
+        return Section(value, path, self.problems)
 
     def table(self, key: str) -> Section:
         """Return a table inside this one, an empty one if it is left out."""
-        return self.section(key) or Section({}, f"{self.name}.{key}" if self.name else key, self.problems)
+        return self.section(key) or Section({}, (*self.path, key), self.problems)
+
+    def column_or_section(self, key: str) -> str | Section | None:
+        """Return the name of a column, or a table that says more about it; None after a problem."""
+        value = self.get(key)
+        if isinstance(value, str):
+            return value if self.identifier(key, value) else None
+        return self.section(key)
+
+    def names(self, known: Iterable[str] | None) -> list[str]:
+        """Return the keys of a table whose keys are chosen by the person: among `known` ones, or any if None."""
+        return list(self.data)
 
     def text(self, key: str, default: str | None = None, choices: Iterable[str] = ()) -> str | None:
         """Return a text that is not blank, or the default."""
@@ -79,7 +110,7 @@ class Section:
 
     def needed(self, key: str, remedy: str) -> str:
         """Return a text that must be there; an empty one after a problem."""
-        if key not in self.data:
+        if not self.has(key):
             self._known.append(key)
             self.wrong(key, "is missing", remedy)
             return ""
@@ -97,7 +128,7 @@ class Section:
 
     def identifier(self, key: str, value: str) -> bool:
         """Tell whether a name can be used for a column; note a problem if not."""
-        if not _NAME.fullmatch(value):
+        if not re.fullmatch(NAME, value):
             self.wrong(key, f"is {_shown(value)}, which is no plain column name", "Use letters, digits and _ only.")
         elif value.startswith("__"):
             self.wrong(
@@ -111,7 +142,7 @@ class Section:
         """Return `schema.table`; an empty text after a problem."""
         value = self.needed(key, 'Write the table with its schema, such as name = "public.users".')
         parts = value.split(".")
-        if value and (len(parts) != 2 or not all(_NAME.fullmatch(part) for part in parts)):
+        if value and (len(parts) != 2 or not all(re.fullmatch(NAME, part) for part in parts)):
             self.wrong(
                 key,
                 f"is {_shown(value)}, which is no schema.table of plain names",

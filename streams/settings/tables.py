@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def read_users(tables: Section, mapping: Mapping) -> UsersTable:
     """Read the users table; its columns are the id and all that the mapping mentions."""
-    if "users" not in tables.data:
+    if not tables.has("users"):
         tables.wrong("users", "is missing", "Say which table holds the users: [tables.users] with name and id.")
         tables.get("users")
         return UsersTable("", "", (), frozenset(), None)
@@ -82,7 +82,7 @@ def _columns_of_password(section: Section) -> PasswordColumns:
         "secret", 'Name the column with the password hash, such as secret = "password_hash".'
     )
     algorithm, constant = section.column("algorithm"), section.text("algorithm_constant")
-    if bool(algorithm) == bool(constant) and not ("algorithm" in section.data and not algorithm):
+    if bool(algorithm) == bool(constant) and not (section.has("algorithm") and not algorithm):
         section.wrong(
             "algorithm",
             "must be a column, or algorithm_constant the one algorithm of all rows, and not both",

@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from typing import TYPE_CHECKING
 
-from psycopg import sql
-
 from streams.legacy import Legacy, LegacyAwayError
 from streams.settings import ConfigError
+from streams.source import fit
+from streams.source.catalog import read_table
 
 if TYPE_CHECKING:
-    from streams.settings import CredentialsTable, Settings, UsersTable
+    from streams.settings import Settings
+    from streams.source.catalog import Table
 
 log = logging.getLogger(__name__)
 
-#: pg_attribute, not information_schema: that one shows only columns on which the role has a right.
-_COLUMNS = sql.SQL(
-    "SELECT a.attname AS name FROM pg_attribute a "
-    "WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped"
-)
+
+async def read_tables(settings: Settings, legacy: Legacy) -> dict[str, Table | None]:
+    """Return what the catalog says of the tables that pipeline.toml names; None for one that is not there.
+
+    Raises:
+        LegacyAwayError: unreachable, refused, or too slow.
+    """
+    source = settings.source
+    names = [source.users.name, *([source.credentials.name] if source.credentials is not None else [])]
+    return {name: await read_table(legacy, name) for name in names}
+
+
+async def existing(settings: Settings, legacy: Legacy) -> dict[str, Table]:
+    """Return the tables that pipeline.toml names, with every column that it names.
+
+    Raises:
+        ConfigError: a table or a column is not there.
+        LegacyAwayError: unreachable, refused, or too slow.
+    """
+    tables = await read_tables(settings, legacy)
+    if found := fit.missing(settings, tables):
+        raise ConfigError(fit.sentences(settings, found))
+    return {name: table for name, table in tables.items() if table is not None}
 
 
 async def check_columns(settings: Settings) -> None:
@@ -29,29 +47,10 @@ async def check_columns(settings: Settings) -> None:
     Raises:
         ConfigError: a table or a column is not there.
     """
-    tables: list[UsersTable | CredentialsTable] = [settings.source.users]
-    if settings.source.credentials is not None:
-        tables.append(settings.source.credentials)
     legacy = Legacy(settings)
     try:
-        problems = [problem for table in tables for problem in await _problems(legacy, settings, table)]
+        await existing(settings, legacy)
     except LegacyAwayError as error:
         log.warning("the legacy tables are not checked: %s", error)
-        return
     finally:
         await legacy.close()
-    if problems:
-        raise ConfigError(problems)
-
-
-async def _problems(legacy: Legacy, settings: Settings, table: UsersTable | CredentialsTable) -> list[str]:
-    there = [row["name"] for row in await legacy.query(_COLUMNS, (table.name,))]
-    if not there:
-        return [f"{settings.path}: the legacy database has no table {table.name}. Correct its name under [tables]."]
-    found: list[str] = []
-    for column in table.columns:
-        if column not in there:
-            near = difflib.get_close_matches(column, there, 1)
-            hint = f" Did you mean {near[0]}?" if near else f" It has {', '.join(sorted(there))}."
-            found.append(f"{settings.path}: the table {table.name} has no column {column}.{hint}")
-    return found

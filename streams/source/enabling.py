@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from streams.settings import CredentialsTable, Source, UsersTable
 
 COLUMN_LISTS = 150000  # server_version_num from which a publication can name columns
+#: The remedy for whatever these statements have not done yet.
+ENABLE = "Run `cdc enable` (or let a DBA run the output of `cdc sql enable`)."
 READERS, CAPTURERS = 20, 10  # connection limits: workers and commands; the connector holds about four
 
 

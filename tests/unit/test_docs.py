@@ -82,7 +82,7 @@ def test_each_call_in_the_docs_is_one_that_the_commands_take(call: str) -> None:
 @pytest.mark.parametrize("path", sorted(own_commands()))
 def test_each_command_has_help_and_stands_in_the_docs(path: str) -> None:
     command = own_commands()[path]
-    assert command.help and command.help.strip()
+    assert f"Example: {FAUST}{path}" in " ".join((command.help or "").split()), "an example tells more than a sentence"
     for parameter in command.params:
         if isinstance(parameter, click.Option) and parameter.name != "help":
             assert parameter.help, f"{path} {parameter.opts} has no help"

@@ -139,7 +139,7 @@ def test_all_problems_come_at_once_with_file_key_and_remedy(tmp_path: Path) -> N
         """,
     )
     text = "\n".join(lines)
-    assert all(line.startswith("pipeline.toml: ") for line in lines)
+    assert all(line.startswith("pipeline.toml:") for line in lines)
     for part in (
         "[pipeline] partitons: is not a known key",
         "did you mean partitions",

@@ -1,0 +1,231 @@
+"""A survey in words: sections of lines, each with a figure, a share and what follows from it (pure)."""
+
+from __future__ import annotations
+
+import textwrap
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from streams import passwords
+from streams.census import counting
+from streams.census.counting import Fate
+from streams.census.words import why
+from streams.notes import explained
+from streams.quantities import duration
+from streams.source.fit import covered
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from streams.census.counting import Census
+    from streams.census.forecast import Survey
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One finding. `number` None: a line of words only. `of` is what the share is of, 0 for no share."""
+
+    number: int | None
+    what: str
+    of: int = 0
+    remark: str = ""
+    examples: tuple[str, ...] = ()
+
+    @property
+    def share(self) -> str:
+        """The share in percent; "" without one."""
+        if not self.of or self.number is None:
+            return ""
+        share = 100 * self.number / self.of
+        return "< 0.1 %" if 0 < share < 0.05 else "> 99.9 %" if 99.95 <= share < 100 else f"{share:.1f} %"
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Findings of one kind."""
+
+    title: str
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that is shown."""
+
+    title: str
+    verdict: str
+    sections: tuple[Section, ...]
+
+
+_WIDTH, _INDENT = 110, " " * 23
+
+
+def build(survey: Survey) -> Report:
+    """Put a survey into words."""
+    census = survey.census
+    at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(survey.at))
+    title = f"census of {' and '.join(table.name for table in survey.tables)}, {at}"
+    title += f": {census.users.total():,} users read in {duration(survey.seconds)}"
+    sections = [
+        ("The first day at cidaas", _first_day(survey)),
+        ("Need a new password", _why(survey, Fate.RESET)),
+        ("Will be refused by cidaas, in brackets what `quarantine list` will call it", _why(survey, Fate.REFUSED)),
+        ("The initial load", _load(survey)),
+        ("Users", _users(census)),
+        ("Password hashes that count, by algorithm and cost", _hashes(survey)),
+        ("Second factors and other credentials", _credentials(survey)),
+        ("E-mail addresses, user names, phone numbers", _identifiers(survey)),
+        ("Values that cannot be sent as they are", _notes(survey)),
+        ("Columns that are not mapped", _unmapped(survey)),
+        ("Not known here", _unknown(survey)),
+    ]
+    full = tuple(Section(name, tuple(lines)) for name, lines in sections)
+    return Report(title, _verdict(census), tuple(section for section in full if section.lines))
+
+
+def text(report: Report) -> str:
+    """The report for a terminal."""
+    lines = [report.title, "", report.verdict]
+    for section in report.sections:
+        lines += ["", section.title]
+        for line in section.lines:
+            figure = "" if line.number is None else f"{line.number:,}"
+            start = f"{figure:>12} {line.share:>8}  "
+            lines += textwrap.wrap(line.what, _WIDTH, initial_indent=start, subsequent_indent=_INDENT)
+            for words in (line.remark, examples(line)):
+                lines += textwrap.wrap(words, _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT)
+    return "\n".join(lines)
+
+
+def examples(line: Line) -> str:
+    """The ids of a line."""
+    return f"for example {', '.join(line.examples)}" if line.examples else ""
+
+
+def _verdict(census: Census) -> str:
+    if not census.live:
+        return "There is nobody to send: the table is empty, or everybody is deleted or not selected."
+    same, reset, refused = (census.of(fate) for fate in (Fate.UNCHANGED, Fate.RESET, Fate.REFUSED))
+    share = Line(same, "", census.live).share
+    said = f"{same:,} of {census.live:,} users ({share}) can log in unchanged on the first day"
+    said += f"; {reset:,} need a new password"
+    return (
+        f"{said}; {refused:,} will be refused by cidaas."
+        if refused
+        else f"{said}; nobody will be refused, as far as known."
+    )
+
+
+def _first_day(survey: Survey) -> Iterator[Line]:
+    """Each live user once; what has reasons of its own has a section with them."""
+    census, live = survey.census, survey.census.live
+    if not live:
+        return
+    yield Line(census.of(Fate.UNCHANGED), why(Fate.UNCHANGED, "", survey.settings).what, live)
+    yield from _why(survey, Fate.SECOND_FACTOR_LOST)
+    yield Line(census.of(Fate.RESET), "need a new password", live)
+    yield from _why(survey, Fate.BARRED)
+    yield Line(census.of(Fate.REFUSED), "will be refused by cidaas", live)
+
+
+def _why(survey: Survey, fate: Fate) -> Iterator[Line]:
+    """The users of a fate, by reason; what helps all of them is said at the first."""
+    census, last = survey.census, ""
+    for reason, number in census.why(fate).most_common():
+        said = why(fate, reason, survey.settings)
+        remark = said.remedy if said.remedy != last else ""
+        yield Line(number, said.what, census.live, remark, tuple(census.ids((fate, reason))))
+        last = said.remedy
+
+
+def _load(survey: Survey) -> Iterator[Line]:
+    users = f"{survey.census.live:,} users"
+    if survey.load_seconds is None:
+        remark = "Give --rate USERS_PER_SECOND, or look again while a worker sends."
+        yield Line(None, f"How long {users} take is not known: {survey.rate.said_by}.", remark=remark)
+    else:
+        took = duration(survey.load_seconds)
+        yield Line(None, f"{users} take {took} at {survey.rate.users:,.4g} users/s ({survey.rate.said_by}).")
+
+
+def _users(census: Census) -> Iterator[Line]:
+    total = census.users.total()
+    yield Line(census.live, "live", total)
+    yield Line(census.users["deleted"], "deleted, and never sent", total)
+    if number := census.users["not_selected"]:
+        yield Line(number, "not selected by [mapping.select]", total)
+    for status, number in census.user_status.most_common():
+        yield Line(number, f"live as {status}", total)
+
+
+def _hashes(survey: Survey) -> Iterator[Line]:
+    census = survey.census
+    for kind, number in census.hashes.most_common():
+        name = f"{kind.name}, {kind.cost}" if kind.cost else kind.name
+        state = "goes to cidaas" if kind.sent else "not sent"
+        note = f" ({explained(kind.note, survey.settings).what})" if kind.note else ""
+        yield Line(number, f"{name}: {state}{note}", census.live)
+
+
+def _credentials(survey: Survey) -> Iterator[Line]:
+    census, rows = survey.census, survey.census.credentials
+    if census.second_factor:
+        yield Line(census.second_factor, "live users with a TOTP seed, which cannot travel", census.live)
+    if rows:
+        yield Line(rows["password"], "rows with a password; of several of one user the newest counts")
+        yield Line(rows["totp"], "rows with a TOTP seed")
+        if rows["other"]:
+            yield Line(rows["other"], "rows of other kinds, which are not sent")
+    if rows[counting.ORPHANS]:
+        remark = "They are never sent. `status` will count them as credentials only."
+        ids = tuple(census.ids(counting.ORPHANS))
+        yield Line(rows[counting.ORPHANS], "rows whose user is not there (ids of the rows)", 0, remark, ids)
+
+
+def _identifiers(survey: Survey) -> Iterator[Line]:
+    census, phones = survey.census, survey.census.phones
+    for what, shared in (("e-mail address", census.emails), ("user name", census.usernames)):
+        if shared.users:
+            line = (
+                f"users share {shared.shared:,} {what}{'' if shared.shared == 1 else 'es' if what[0] == 'e' else 's'}"
+            )
+            yield Line(shared.users, f"{line}; the first of each is taken", census.live)
+    if phones.looked_at:
+        everybody = phones.looked_at == census.live
+        among = "" if everybody else f", of {phones.looked_at:,} live users looked at (--sample)"
+        yield Line(phones.given, f"users with a phone number{among}", phones.looked_at)
+        guess = "" if everybody else f"; about {phones.invalid * census.live / phones.looked_at:,.0f} of all live users"
+        what = f"users with one that is not valid: null is sent{guess}"
+        region = explained(counting.PHONE_NOTE, survey.settings).remedy
+        yield Line(phones.invalid, what, phones.looked_at, region, tuple(census.ids(counting.PHONE_NOTE)))
+    if (found := survey.resolved) is not None:
+        yield Line(found.asked, "domains looked up")
+        yield Line(len(found.dead), "domains have neither MX nor A record", found.asked)
+        if found.unknown:
+            yield Line(found.unknown, "domains gave no answer; their users count as taken", found.asked)
+
+
+def _notes(survey: Survey) -> Iterator[Line]:
+    census = survey.census
+    for note, number in census.notes.most_common():
+        if note not in passwords.NOTES and note not in (counting.NO_IDENTIFIER, counting.UNAVAILABLE):
+            said = explained(note, survey.settings)
+            yield Line(number, said.what, census.live, said.remedy, tuple(census.ids(note)))
+
+
+def _unmapped(survey: Survey) -> Iterator[Line]:
+    for table in covered(survey.settings, survey.tables):
+        if left := table["not_mapped"]:
+            yield Line(len(left), f"of the {table['columns']} columns of {table['name']}: {', '.join(left)}")
+
+
+def _unknown(survey: Survey) -> Iterator[Line]:
+    if survey.resolved is None:
+        yield Line(None, "Whether the domains of the addresses take mail: --dns looks them up.")
+    yield Line(None, "Users that cidaas already has, with the same address, user name or number.")
+    yield Line(
+        None,
+        "How the tenant's fields are set up, and which hash algorithms it has: send one user of each kind first.",
+    )
+    yield Line(None, "cidaas's own lists and its exact syntax of addresses: it publishes neither.")

@@ -1,0 +1,157 @@
+"""`census`: what is in the legacy tables, and what will become of it at cidaas."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from streams.census import domains, forecast, report
+from streams.census.counting import Count
+from streams.census.forecast import Rate, Survey
+from streams.census.page import page
+from streams.commands import base
+from streams.source.everyone import everyone
+from streams.source.merging import User
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dns.asyncresolver import Resolver
+
+    from streams.settings import Settings
+
+#: Users between two looks at the progress bar.
+_STEP = 5000
+
+
+def commands(settings: Settings) -> list[click.Command]:
+    """The commands of this file."""
+
+    @click.command(
+        "census",
+        help="Count what is in the legacy tables, and say what will become of it at cidaas. Reads both tables once, "
+        "changes nothing; 1 if users will be refused.  Example: faust -A streams.app census --rate 120",
+    )
+    @click.option(
+        "--rate",
+        type=click.FloatRange(0, min_open=True),
+        help="Users/s of the initial load; default: what a worker says.",
+    )
+    @click.option("--dns", is_flag=True, help="Look up the domain of each e-mail address, once each.")
+    @click.option(
+        "--sample",
+        type=click.IntRange(1),
+        default=20_000,
+        show_default=True,
+        metavar="N",
+        help="Read the phone numbers of about N users, if there are more.",
+    )
+    @click.option(
+        "--html", "file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write a page, too."
+    )
+    @base.json_option
+    @base.run
+    async def census(rate: float | None, dns: bool, sample: int, file: Path | None, as_json: bool) -> int:
+        _writable(file)
+        survey = await take(settings, rate, sample, domains.resolver() if dns else None)
+        found = report.build(survey)
+        if file is not None:
+            _write(file, page(found))
+        if as_json:
+            base.show_json(forecast.body(survey))
+        else:
+            click.echo(report.text(found))
+        return base.WRONG if survey.wrong else base.OK
+
+    return [census]
+
+
+async def take(settings: Settings, rate: float | None, sample: int, resolver: Resolver | None) -> Survey:
+    """Read both tables once; look up the domains if there is a resolver for it.
+
+    Raises:
+        ConfigError: a table or a column is not there.
+        LegacyAwayError: the database does not answer, or refuses.
+    """
+    begun, at = time.monotonic(), time.time()
+    async with everyone(settings) as found:
+        count = Count(settings, phones_every=max(1, round(found.users / sample)), by_domain=resolver is not None)
+        with _progress("users", found.users) as done:
+            read = 0
+            async for one in found.rows:
+                if isinstance(one, User):
+                    count.user(one.id, one.row, one.credentials)
+                    read += 1
+                    if read % _STEP == 0:
+                        done(read)
+                else:
+                    count.orphan(one.row)
+    seconds = time.monotonic() - begun
+    resolved = None
+    if resolver is not None:
+        with _progress("domains", len(count.domains)) as done:
+            resolved = await domains.resolve(list(count.domains), resolver, done)
+        count.unresolvable(resolved.dead)
+    return Survey(
+        settings=settings,
+        tables=tuple(found.tables.values()),
+        at=at,
+        seconds=seconds,
+        census=count.census,
+        rate=Rate(rate, "--rate") if rate is not None else await _measured(),
+        resolved=resolved,
+    )
+
+
+async def _measured() -> Rate:
+    """The rate of the last minute, of all workers together."""
+    try:
+        workers = await base.ask_all("/sync/status", 5.0)
+    except base.Away:
+        return Rate(None, "no worker runs whose rate could be taken")
+    rate = sum(worker.get("rate", {}).get("60s", 0.0) for worker in workers)
+    return (
+        Rate(rate, "the last minute's rate") if rate > 0 else Rate(None, "no worker has sent users in the last minute")
+    )
+
+
+@contextmanager
+def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show how far it is, on a terminal only."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda done: progress.update(task, completed=done)
+
+
+def _writable(file: Path | None) -> None:
+    """Refuse a file that cannot be written now, and not after minutes."""
+    if file is None:
+        return
+    there = file.exists()
+    try:
+        with file.open("a"):
+            pass
+        if not there:  # a census that fails leaves no empty page
+            file.unlink()
+    except OSError as error:
+        _cannot(file, error)
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        _cannot(file, error)
+
+
+def _cannot(file: Path, error: OSError) -> None:
+    base.fail(f"{file} cannot be written: {error.strerror}. Name another file after --html.")

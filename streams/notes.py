@@ -1,0 +1,92 @@
+"""What the words that the mapping counts (`Mapped.notes`) mean, for people (pure)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from streams import passwords
+from streams.cidaas.refusals import REMEDY, Reason
+from streams.mapping import ADDRESS, CUSTOM, slug
+
+if TYPE_CHECKING:
+    from streams.settings import FieldRule, Settings
+
+
+class Note(NamedTuple):
+    """What it is and what follows from it, and what can be done, "" where nothing is to be done."""
+
+    what: str
+    remedy: str = ""
+
+
+_FIXED = {
+    "no_identifier": Note(
+        "no e-mail address, user name or mobile number: cidaas refuses the user", REMEDY[Reason.MISSING_IDENTIFIER]
+    ),
+    "value_unavailable": Note("the value of a column is not known: it is neither sent nor cleared at cidaas"),
+    "password_unavailable": Note(
+        "the password's row is not known completely: the password is neither sent nor cleared at cidaas"
+    ),
+    "invalid_phone": Note(
+        "no valid telephone number: null is sent",
+        "phone_region in [mapping] says how numbers without a country code are read.",
+    ),
+    passwords.UNKNOWN: Note(
+        "cidaas has no id for the algorithm of the hash: the user arrives without password",
+        "A CUSTOM_ id that cidaas support sets up takes it: [mapping.passwords.algorithms].",
+    ),
+    passwords.MALFORMED: Note(
+        "the hash is not what its algorithm writes, or lacks salt or iterations: the user arrives without password",
+        "Compare the columns of algorithm, salt and parameters with pipeline.toml.",
+    ),
+    passwords.COST: Note("the cost of the bcrypt hash is not between 4 and 20: the user arrives without password"),
+    passwords.UNUSUAL: Note(
+        "the hash is sent, but is no hex digest of the right length: logging in will probably fail",
+        "Compare one with what the legacy application writes.",
+    ),
+}
+
+
+class Field(NamedTuple):
+    """A rule, the part of the entity that it fills ("" for the entity itself), and its note."""
+
+    part: str
+    rule: FieldRule
+    note: str
+
+    @property
+    def name(self) -> str:
+        """How the field is called in reports."""
+        return f"{self.part}.{self.rule.target}" if self.part else self.rule.target
+
+
+def fields(settings: Settings) -> list[Field]:
+    """Return all fields of the mapping."""
+    mapping = settings.mapping
+    parts = (
+        ("", mapping.fields, ""),
+        ("address", mapping.address, ADDRESS),
+        ("customFields", mapping.custom_fields, CUSTOM),
+    )
+    return [Field(part, rule, slug(rule, prefix)) for part, rules, prefix in parts for rule in rules]
+
+
+def explained(note: str, settings: Settings) -> Note:
+    """Say in words what a note means under this mapping."""
+    if note in _FIXED:
+        return _FIXED[note]
+    status = settings.mapping.status
+    if note == "status_unknown":
+        what = f"the value of the status column {status.column} is not listed: the user becomes {status.other}"
+        return Note(what, "List it under [mapping.status] if that is not meant.")
+    found = [f"{field.name}: {unusable(field.rule)}" for field in fields(settings) if field.note == note]
+    return Note("; ".join(found) or note)
+
+
+def unusable(rule: FieldRule) -> str:
+    """Say why the value of a field's column is sent as null."""
+    if rule.kind == "phone":
+        return f"no valid telephone number in column {rule.column}: null is sent"
+    if rule.values is not None:
+        return f"the value of column {rule.column} is not among {', '.join(sorted(rule.values))}: null is sent"
+    return f"the value of column {rule.column} cannot be read as {rule.kind}: null is sent"

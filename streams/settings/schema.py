@@ -1,0 +1,226 @@
+"""The JSON Schema of `pipeline.toml`, for editors: recorded from the very functions that read the file.
+
+A `Section` that holds nothing and notes what it is asked for goes through `load.read`, so a key, its type, its bounds
+and its default stand in one place only. What those functions check by themselves stands in `_CHECKS`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .environment import Environment
+from .load import TOPIC_NAME, read
+from .rules import ALGORITHMS, CUSTOM_KEY, REGION, STATUSES
+from .section import NAME, Problems, Section
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+FILE = "pipeline.schema.json"
+#: What editors for TOML understand best.
+_DRAFT = "http://json-schema.org/draft-07/schema#"
+_COLUMN = {"type": "string", "pattern": f"^(?!__){NAME}$"}
+_NEW_NAME = {"type": "string", "pattern": f"^{TOPIC_NAME}$"}
+_ONE_ALGORITHM = {"oneOf": [{"required": ["algorithm"]}, {"required": ["algorithm_constant"]}]}
+#: What the reading functions check by themselves, by the names that lead to a key.
+_CHECKS: dict[tuple[str, ...], dict[str, Any]] = {
+    (): {"required": ["tables", "mapping", "cidaas"]},
+    ("pipeline", "app_id"): _NEW_NAME,
+    ("source", "prefix"): _NEW_NAME,
+    ("source", "name"): {"pattern": "^(?!__)[a-z_][a-z0-9_]{0,62}$"},
+    ("tables",): {"required": ["users"]},
+    ("tables", "users", "password"): _ONE_ALGORITHM,
+    ("tables", "credentials"): {**_ONE_ALGORITHM, "dependencies": {"totp_kind": ["kind"]}},
+    ("mapping",): {"required": ["fields"]},
+    ("mapping", "fields"): {"anyOf": [{"required": [one]} for one in ("email", "username", "mobile_number")]},
+    ("mapping", "phone_region"): {"pattern": f"^{REGION}$"},
+    ("mapping", "status"): {"dependencies": {"values": ["column"], "deleted": ["column"]}},
+    ("mapping", "status", "values"): {"additionalProperties": {"enum": list(STATUSES)}},
+    ("mapping", "select"): {"required": ["column", "values"]},
+    ("mapping", "select", "values"): {"minItems": 1},
+    ("mapping", "passwords", "algorithms"): {
+        "additionalProperties": {"anyOf": [{"enum": list(ALGORITHMS)}, {"type": "string", "pattern": "^(CUSTOM|HMAC)"}]}
+    },
+    ("cidaas",): {
+        "required": [],
+        "if": {"properties": {"sub": {"const": "id"}}, "required": ["sub"]},
+        "else": {"required": ["sub_namespace"]},
+    },
+    ("cidaas", "base_url"): {"format": "uri"},
+    ("cidaas", "sub_namespace"): {"format": "uuid"},
+    ("delivery", "only"): {
+        "anyOf": [
+            {"type": "array", "items": {"type": ["string", "integer"]}},
+            {"type": "integer", "minimum": 1},
+        ]
+    },
+    ("delivery", "temporary_email"): {"pattern": "^(?=.*\\{id\\})[^@]*@[^@]*$"},
+    ("connect", "url"): {"format": "uri"},
+}
+#: Stands for every key of a table whose keys the person chooses.
+_ANY = "any_key"
+
+
+class Recorder(Section):
+    """One table of a file in which nothing is set; `node` becomes its schema, `shared` what several keys have."""
+
+    def __init__(self, node: dict[str, Any], path: tuple[str, ...], shared: dict[str, dict[str, Any]]) -> None:
+        super().__init__({}, path, Problems(FILE))
+        self.node, self._shared = node, shared
+        node.clear()  # a shared one has been recorded before
+        node |= {"type": "object", "properties": {}, "additionalProperties": False}
+
+    def has(self, key: str) -> bool:
+        """Say yes, so that what is read of a key that is there is recorded too."""
+        return True
+
+    def wrong(self, key: str, what: str, remedy: str, *inside: str) -> None:
+        """Nothing is wrong: nothing is read."""
+
+    def close(self, hints: Mapping[str, str] | None = None) -> None:
+        """Every key has been named; all others are refused."""
+
+    def get(self, key: str) -> Any:
+        """Record a key; its type stands in `_CHECKS` if nobody else asks for it."""
+        self._slot(key)
+        return None
+
+    def section(self, key: str) -> Section:
+        """Record a table and go into it, whether the file must have it or not."""
+        return Recorder(self._slot(key), (*self.path, key), self._shared)
+
+    def table(self, key: str) -> Section:
+        """Record a table."""
+        return self.section(key)
+
+    def column_or_section(self, key: str) -> Section:
+        """Record the name of a column, or a table that says more."""
+        name = "custom_field" if key == _ANY else "field"
+        self._slot(key)["anyOf"] = [_COLUMN, {"$ref": f"#/definitions/{name}"}]
+        return Recorder(self._shared.setdefault(name, {}), (*self.path, key), self._shared)
+
+    def names(self, known: Iterable[str] | None) -> list[str]:
+        """Return all keys that are known; one that stands for all if any is allowed."""
+        return [_ANY] if known is None else list(known)
+
+    def text(self, key: str, default: str | None = None, choices: Iterable[str] = ()) -> str | None:
+        """Record a text."""
+        allowed = list(choices)
+        schema = {"type": "string", "enum": allowed} if allowed else {"type": "string", "pattern": r"\S"}
+        self._note(key, schema, default)
+        return default
+
+    def needed(self, key: str, remedy: str) -> str:
+        """Record a text that must be there."""
+        self._needed(key)
+        self.text(key)
+        return ""
+
+    def column(self, key: str) -> str | None:
+        """Record the name of a column."""
+        self._slot(key).update(_COLUMN)
+        return None
+
+    def needed_column(self, key: str, remedy: str) -> str:
+        """Record the name of a column that must be there."""
+        self._needed(key)
+        self.column(key)
+        return ""
+
+    def table_name(self, key: str) -> str:
+        """Record `schema.table`, which must be there."""
+        self._needed(key)
+        self._slot(key).update({"type": "string", "pattern": rf"^{NAME}\.{NAME}$"})
+        return ""
+
+    def flag(self, key: str, default: bool) -> bool:
+        """Record true or false."""
+        self._note(key, {"type": "boolean"}, default)
+        return default
+
+    def integer(self, key: str, default: int, least: int, most: int) -> int:
+        """Record a whole number."""
+        self._note(key, {"type": "integer", "minimum": least, "maximum": most}, default)
+        return default
+
+    def number(self, key: str, default: float, least: float, most: float) -> float:
+        """Record a number."""
+        self._note(key, {"type": "number", "minimum": least, "maximum": most}, default)
+        return default
+
+    def texts(self, key: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """Record a list of texts."""
+        self._note(key, {"type": "array", "items": {"type": "string"}}, list(default) or None)
+        return default
+
+    def text_map(self, key: str) -> dict[str, str]:
+        """Record a table of texts with keys of the person's own."""
+        self._slot(key).update({"type": "object", "additionalProperties": {"type": "string", "pattern": r"\S"}})
+        return {}
+
+    def _needed(self, key: str) -> None:
+        self.node.setdefault("required", []).append(key)
+
+    def _slot(self, key: str) -> dict[str, Any]:
+        if key == _ANY:
+            found: dict[str, Any] = self.node.setdefault("patternProperties", {}).setdefault(f"^{CUSTOM_KEY}$", {})
+        else:
+            found = self.node["properties"].setdefault(key, {})
+        return found
+
+    def _note(self, key: str, schema: dict[str, Any], default: Any) -> None:
+        self._slot(key).update(schema if default is None else {**schema, "default": default})
+
+
+def schema(text: str) -> dict[str, Any]:
+    """Return the schema; `text` is a commented `pipeline.toml`, whose comments become the descriptions of the keys."""
+    root: dict[str, Any] = {}
+    shared: dict[str, dict[str, Any]] = {}
+    read(Recorder(root, (), shared), Environment({}, Problems(FILE)), Path(FILE))
+    for path, check in _CHECKS.items():
+        _at(root, path).update(check)
+    for path, words in _comments(text).items():
+        with contextlib.suppress(KeyError):  # a key of the person's own, or a sentence that looks like one
+            _at(root, path)["description"] = words
+    return {"$schema": _DRAFT, "title": "pipeline.toml of cidaas-sync", **root, "definitions": shared}
+
+
+def render(text: str) -> str:
+    """Return the text of `pipeline.schema.json`."""
+    return json.dumps(schema(text), indent=2, ensure_ascii=False) + "\n"
+
+
+def _at(root: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    node = root
+    for name in path:
+        node = node["properties"][name]
+    return node
+
+
+_HEADER = re.compile(r"(?:# )?\[([\w.]+)\](?: +# (.+))?")
+_KEY = re.compile(r"(?:# )?(\w+) *= *(?:\S.*?)(?: +# (.+))?")
+_MORE = re.compile(r" {8,}# (.+)")
+
+
+def _comments(text: str) -> dict[tuple[str, ...], str]:
+    """Read what stands behind `#` on a line with a key or header, also one that is commented out, and below it."""
+    found: dict[tuple[str, ...], str] = {}
+    table: tuple[str, ...] = ()
+    last: tuple[str, ...] | None = None
+    for line in text.splitlines():
+        if header := _HEADER.fullmatch(line):
+            table = last = tuple(header[1].split("."))
+            words = header[2]
+        elif key := _KEY.fullmatch(line):
+            last, words = (*table, key[1]), key[2]
+        elif (more := _MORE.fullmatch(line)) and last in found:
+            words = f"{found.pop(last)} {more[1]}"
+        else:
+            last, words = None, None
+        if last is not None and words:
+            found.setdefault(last, words)
+    return found

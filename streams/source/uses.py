@@ -1,0 +1,98 @@
+"""Which key of `pipeline.toml` names which column of which table, and what for (pure)."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from streams.settings import CredentialsTable, FieldRule, PasswordColumns, Settings
+    from streams.settings.positions import Path
+
+USERS = ("tables", "users")
+CREDENTIALS = ("tables", "credentials")
+
+
+class For(enum.Enum):
+    """What a column is read for."""
+
+    ID = "the primary key"
+    OWNER = "the user's id"
+    FIELD = "a field"
+    STATUS = "the status"
+    DELETED = "the mark of a deleted user"
+    SELECT = "the choice of users"
+    KIND = "the kind of credential"
+    ALGORITHM = "the hash algorithm"
+    SECRET = "the hash"  # noqa: S105  a name, not a password
+    SALT = "the salt"
+    PARAMS = "the hash's parameters"
+    AGE = "which password is the newest"
+    LAZY = "nothing by itself"
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One key that names a column. `rule` is there for a field."""
+
+    table: str
+    key: Path
+    column: str
+    purpose: For
+    rule: FieldRule | None = None
+
+
+def uses(settings: Settings) -> list[Use]:
+    """Return every use of a column; a column may have several."""
+    found = list(_of_users(settings))
+    if settings.source.credentials is not None:
+        found += _of_credentials(settings.source.credentials)
+    return found
+
+
+def _of_users(settings: Settings) -> Iterator[Use]:
+    users, mapping = settings.source.users, settings.mapping
+    yield Use(users.name, (*USERS, "id"), users.id, For.ID)
+    if users.password is not None:
+        yield from _of_password(users.name, (*USERS, "password"), users.password)
+    for name, rules in (
+        ("fields", mapping.fields),
+        ("address", mapping.address),
+        ("custom_fields", mapping.custom_fields),
+    ):
+        for rule in rules:
+            yield Use(users.name, ("mapping", name, rule.target), rule.column, For.FIELD, rule)
+    status, select = mapping.status, mapping.select
+    if status.column is not None:
+        yield Use(users.name, ("mapping", "status", "column"), status.column, For.STATUS)
+    if status.deleted_when_set is not None:
+        yield Use(users.name, ("mapping", "status", "deleted_when_set"), status.deleted_when_set, For.DELETED)
+    if select is not None:
+        yield Use(users.name, ("mapping", "select", "column"), select.column, For.SELECT)
+    for column in sorted(users.lazy):
+        yield Use(users.name, (*USERS, "lazy"), column, For.LAZY)
+
+
+def _of_credentials(table: CredentialsTable) -> Iterator[Use]:
+    yield Use(table.name, (*CREDENTIALS, "id"), table.id, For.ID)
+    yield Use(table.name, (*CREDENTIALS, "user_id"), table.user_id, For.OWNER)
+    if table.kind is not None:
+        yield Use(table.name, (*CREDENTIALS, "kind"), table.kind, For.KIND)
+    yield from _of_password(table.name, CREDENTIALS, table)
+    for key, column in (("created", table.created), ("updated", table.updated)):
+        if column is not None:
+            yield Use(table.name, (*CREDENTIALS, key), column, For.AGE)
+
+
+def _of_password(table: str, path: Path, columns: PasswordColumns | CredentialsTable) -> Iterator[Use]:
+    yield Use(table, (*path, "secret"), columns.secret, For.SECRET)
+    for key, column, purpose in (
+        ("algorithm", columns.algorithm, For.ALGORITHM),
+        ("salt", columns.salt, For.SALT),
+        ("params", columns.params, For.PARAMS),
+    ):
+        if column is not None:
+            yield Use(table, (*path, key), column, purpose)
