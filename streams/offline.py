@@ -53,6 +53,26 @@ async def read_standing(settings: Settings, situation: Situation, reason: str, l
     return found
 
 
+async def read_heads(settings: Settings, number: int) -> dict[bytes, snapshots.Head]:
+    """All users that the snapshots of this partition know, by reading its changelog whole."""
+    return await _table(settings, TableKind.SNAPSHOTS, settings.topics.snapshots, number, snapshots.head)
+
+
+async def first_since(settings: Settings, moment: float) -> dict[int, int]:
+    """The first offset of each partition of `legacy.identity` that was written at this moment (Unix seconds) or later.
+
+    A partition without any is left out. A snapshot's version is such an offset.
+    """
+    partitions = [TopicPartition(settings.topics.identity, number) for number in range(settings.partitions)]
+    consumer = kafka.consumer(settings.kafka)
+    try:
+        await consumer.start()
+        found = await consumer.offsets_for_times(dict.fromkeys(partitions, int(moment * 1000)))
+    finally:
+        await consumer.stop()
+    return {tp.partition: at.offset for tp, at in found.items() if at is not None}
+
+
 async def _newest(settings: Settings, kind: TableKind, topic: str, number: int, key: bytes) -> bytes | None:
     return (await _table(settings, kind, topic, number, bytes, only=key)).get(key)
 

@@ -87,7 +87,7 @@ def _enabling(settings: Settings) -> list[str]:
     if source.credentials is not None:
         name = source.credentials.name
         steps.append(f"make an index on {name} and its replica identity of it: a short exclusive lock")
-    steps.append(f"make or correct the publication {source.name} of these columns; `cdc sql enable` prints every statement")
+    steps.append(f"make or correct the publication {source.name} of these columns (statements: `cdc sql enable`)")
     return steps
 
 
@@ -96,5 +96,5 @@ def _disabling(settings: Settings) -> list[str]:
     steps = [f"drop the replication slot and the publication {source.name}; run `connector remove --yes` before"]
     if source.credentials is not None:
         steps.append(f"give {source.credentials.name} its old replica identity, and drop the index")
-    steps.append(f"drop the roles {source.role} and {source.read_role}; `cdc sql disable` prints every statement")
+    steps.append(f"drop the roles {source.role} and {source.read_role} (statements: `cdc sql disable`)")
     return steps

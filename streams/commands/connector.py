@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -47,7 +47,7 @@ def commands(settings: Settings) -> list[click.Command]:
     def config() -> None:
         click.echo(source_connector.render(settings), nl=False)
 
-    @connector.command("apply", help="Register, change or start it; wait until it runs.  Example: connector apply --yes")
+    @connector.command("apply", help="Register, change or start it, until it runs.  Example: connector apply --yes")
     @consent.yes_option
     @base.json_option
     @base.run
@@ -133,7 +133,7 @@ async def _status(settings: Settings, connect: Connect, *, as_json: bool) -> int
     name = settings.source.name
     found = await connect.status(name)
     if as_json:
-        known = {"state": None, "tasks": [], "failure": None}
+        known: dict[str, Any] = {"state": None, "tasks": [], "failure": None}
         if found is not None:
             failure = cause(found.trace) if found.failed else None
             known = {"state": found.state, "tasks": list(found.tasks), "failure": failure}

@@ -1,36 +1,186 @@
-"""`resync ID`: sends one user again, whatever the ledger says."""
+"""`resync`: sends users again, whatever the ledger says: named ones, those of a file, changed ones, or all."""
 
 from __future__ import annotations
 
+import asyncio
 import getpass
-from typing import TYPE_CHECKING
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
+from aiokafka.errors import KafkaError
 
-from streams.commands import base, orders
-from streams.offline import read_user
+from streams.commands import base, consent, orders
+from streams.commands.progress import progress
+from streams.offline import first_since, partition_of, read_heads
 from streams.rows import Resync
+from streams.snapshots import ROW
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from streams.settings import Settings
+    from streams.snapshots import Head
+
+#: Unknown ids that are listed on a screen; --json names all.
+_LISTED = 100
+
+
+@dataclass(slots=True)
+class Chosen:
+    """Users that will be sent again, ids that nobody knows, and how many known users are left out, having no row."""
+
+    users: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    without_row: int = 0
+
+    @property
+    def code(self) -> int:
+        """The exit code: an id that nobody knows is a mistake of somebody."""
+        return base.WRONG if self.unknown else base.OK
+
+    def body(self) -> dict[str, Any]:
+        """The answer as JSON."""
+        return {"users": len(self.users), "unknown": self.unknown, "without_row": self.without_row}
 
 
 def commands(settings: Settings) -> list[click.Command]:
     """The commands of this file."""
 
-    @click.command("resync", help="Send one user again as it is.  Example: faust -A streams.app resync 42")
-    @click.argument("user_id")
+    @click.command("resync", help="Send users again as they are.  Example: resync 42 43 --yes")
+    @click.argument("users", nargs=-1, metavar="[USER]...")
+    @click.option(
+        "--from-file", "file", type=click.File(encoding="utf-8"), help="Those of a file, one id a line (or -)."
+    )
+    @click.option("--all", "everybody", is_flag=True, help="All users who have a row.")
+    @click.option(
+        "--changed-since", "since", metavar="TIME", help="Who changed since 2026-11-27T14:00 (UTC, or +01:00)."
+    )
+    @consent.yes_option
     @base.json_option
     @base.run
-    async def resync(user_id: str, as_json: bool) -> int:
-        snap, _, _ = await read_user(settings, user_id.encode())
-        if snap is None:
-            base.fail(f"user {user_id} was never seen, so there is nothing to send; is it the right id?", base.WRONG)
-        (placed,) = await orders.order(settings, [(user_id, Resync(getpass.getuser()))])
-        if as_json:
-            base.show_json(placed)
+    async def resync(
+        users: tuple[str, ...], file: TextIO | None, everybody: bool, since: str | None, yes: bool, as_json: bool
+    ) -> int:
+        if (bool(users), file is not None, everybody, since is not None).count(True) != 1:
+            base.fail("say whom: ids of users, or --from-file FILE, or --all, or --changed-since TIME; one of the four")
+        if everybody or since is not None:
+            chosen = await _everybody(settings, moment(since) if since is not None else None)
         else:
-            click.echo(f"asked for; `user {user_id}` shows what becomes of it")
-        return base.OK
+            chosen = await _named(settings, list(users) if file is None else _ids(file))
+        return await _give(settings, chosen, yes=yes, as_json=as_json)
 
     return [resync]
+
+
+def moment(text: str) -> float:
+    """A time as a person writes it, in Unix seconds; UTC unless it says otherwise.
+
+    Raises:
+        ValueError: it is none, or has not come yet.
+    """
+    try:
+        at = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ValueError(f"{text!r} is no time: write 2026-11-27T14:00 for UTC, or 2026-11-27T14:00+01:00") from None
+    seconds = (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
+    if seconds > time.time():
+        raise ValueError(
+            f"{text!r} has not come yet: the time is UTC unless it says otherwise, as in {text[:16]}+01:00"
+        )
+    return seconds
+
+
+def _ids(file: TextIO) -> list[str]:
+    try:
+        found = [line.strip() for line in file if line.strip()]
+    except UnicodeDecodeError:
+        base.fail(f"{file.name} is not text in UTF-8: write one id of a user a line")
+    if not found:
+        base.fail(f"{file.name} names nobody: write one id of a user a line")
+    return found
+
+
+async def _named(settings: Settings, ids: Iterable[str]) -> Chosen:
+    """Those of these ids whom the snapshots know, in the order in which they were named."""
+    named = dict.fromkeys(ids)
+    wanted: dict[int, list[str]] = {}
+    for user in named:
+        wanted.setdefault(partition_of(user.encode(), settings.partitions), []).append(user)
+    known: set[str] = set()
+    with progress("partitions read", len(wanted)) as done:
+        for nth, (number, users) in enumerate(sorted(wanted.items()), 1):
+            heads = await read_heads(settings, number)
+            known.update(user for user in users if user.encode() in heads)
+            done(nth)
+    return Chosen([user for user in named if user in known], [user for user in named if user not in known])
+
+
+async def _everybody(settings: Settings, since: float | None) -> Chosen:
+    """All whose row is there, or of these who have got another version since a moment.
+
+    Who is deleted is left out: to send a delete once more is for a person who names the user.
+    """
+    first = await first_since(settings, since) if since is not None else {}
+    chosen = Chosen()
+    with progress("partitions read", settings.partitions) as done:
+        for number in range(settings.partitions):
+            if since is None or number in first:
+                heads = await read_heads(settings, number)
+                _take(chosen, {key: head for key, head in heads.items() if head.version[1] >= first.get(number, 0)})
+            done(number + 1)
+    return chosen
+
+
+def _take(chosen: Chosen, heads: dict[bytes, Head]) -> None:
+    for key, head in heads.items():
+        if head.flags & ROW:
+            chosen.users.append(key.decode())
+        else:
+            chosen.without_row += 1
+
+
+async def _give(settings: Settings, chosen: Chosen, *, yes: bool, as_json: bool) -> int:
+    """Give the orders; for more than one user only with --yes."""
+    many, body = orders.many(chosen.users), chosen.body()
+    if chosen.unknown:
+        click.echo(_unknown(chosen.unknown), err=True)
+    left = f" {chosen.without_row:,} deleted users, or such without a row, are left out." if chosen.without_row else ""
+    if not chosen.users:
+        if as_json or not chosen.unknown:  # else all has been said
+            consent.done(f"nobody is sent again.{left}", as_json=as_json, changed=False, **body)
+        return chosen.code
+    if len(chosen.users) > 1 and not yes:
+        would = f"{many} would be sent again, also those who were refused or signed off.{left}"
+        consent.preview(would, as_json=as_json, **body)
+        return chosen.code
+    await _order(settings, chosen.users)
+    one = f"`user {chosen.users[0]}`" if len(chosen.users) == 1 else "`status`"
+    consent.done(f"asked for, of {many}; {one} shows what becomes of it.{left}", as_json=as_json, **body)
+    return chosen.code
+
+
+async def _order(settings: Settings, users: list[str]) -> None:
+    """Ask for all of them, some at a time; what interrupts it is told how far it came."""
+    control, asked = Resync(getpass.getuser()), 0
+    try:
+        async with orders.Desk(settings) as desk:
+            with progress("users asked for", len(users)) as done:
+                for some in orders.batches(users):
+                    await desk.order([(user, control) for user in some])
+                    asked += len(some)
+                    done(asked)
+    except (asyncio.CancelledError, KafkaError):
+        click.echo(f"{asked:,} of {len(users):,} users were asked for; to ask once more is harmless", err=True)
+        raise
+
+
+def _unknown(ids: list[str]) -> str:
+    """Name the ids that nobody knows."""
+    if len(ids) == 1:
+        return f"user {ids[0]} was never seen, so there is nothing to send; is it the right id?"
+    more = [f"... and {len(ids) - _LISTED:,} more (--json)"] if len(ids) > _LISTED else []
+    head = f"{len(ids):,} users were never seen, so there is nothing to send of them; are these the right ids?"
+    return "\n".join([head, *ids[:_LISTED], *more])
