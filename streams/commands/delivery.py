@@ -72,10 +72,10 @@ async def _resume(settings: Settings, *, deletes: bool, as_json: bool) -> None:
         for name in [DELETES] if deletes else [DELIVERY, *([DELETES] if DELETES in before else [])]:
             await control.put(name, record)
     lines = ["deletes are no longer paused by themselves" if deletes else "resumed"]
-    for name, words in ((DELIVERY, "everything"), (DELETES, "deletes")):
-        if name in before:
-            still = "is" if deletes and name == DELIVERY else "was"
-            lines.append(f"{words} {still} paused: {pause_words(before[name])}")
+    if DELIVERY in before:
+        lines.append(f"everything {'is still' if deletes else 'was'} paused: {pause_words(before[DELIVERY])}")
+    if DELETES in before:
+        lines.append(f"deletes were paused: {pause_words(before[DELETES])}")
     what = "deletes" if deletes else "all"
     consent.done("\n".join(lines), as_json=as_json, what=what, before=list(before.values()), **record)
 

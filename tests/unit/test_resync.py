@@ -1,0 +1,190 @@
+"""`resync`: whom it means, that many take --yes, and that an unknown id is named."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Any, Self
+
+import orjson
+import pytest
+from aiokafka.errors import KafkaError
+from click.testing import CliRunner
+from fakes import SETTINGS
+
+from streams.commands import orders, resync
+from streams.offline import partition_of
+from streams.rows import Resync
+from streams.snapshots import GONE, ROW, Head
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+#: user -> (offset of the version, flags): 44 is deleted, 45 has only credentials.
+USERS = {"41": (10, ROW), "42": (20, ROW), "43": (30, ROW), "44": (40, GONE), "45": (50, 0)}
+
+
+async def interrupted() -> None:
+    """A person presses Ctrl-C."""
+    signal.raise_signal(signal.SIGINT)
+    await asyncio.Event().wait()
+
+
+async def broken() -> None:
+    """The broker goes away."""
+    raise KafkaError("no broker")
+
+
+class Asked:
+    """Changelogs that know some users, and a topic that takes orders."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.users = dict(USERS)
+        self.placed: list[str] = []
+        self.since: list[float] = []
+        self.read: list[int] = []
+        self.broken_after = 1_000_000
+        self.breaks = interrupted
+        monkeypatch.setattr(resync, "read_heads", self.read_heads)
+        monkeypatch.setattr(resync, "first_since", self.first_since)
+        monkeypatch.setattr(orders, "Desk", lambda _: self)
+
+    async def read_heads(self, settings: Any, number: int) -> dict[bytes, Head]:
+        self.read.append(number)
+        return {
+            user.encode(): Head(1, (1, at), (1, at), flags)
+            for user, (at, flags) in self.users.items()
+            if partition_of(user.encode(), settings.partitions) == number
+        }
+
+    async def first_since(self, settings: Any, moment: float) -> dict[int, int]:
+        self.since.append(moment)
+        return dict.fromkeys(range(settings.partitions), 20)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        return None
+
+    async def order(self, some: Sequence[tuple[str, Any]]) -> None:
+        if len(self.placed) >= self.broken_after:
+            await self.breaks()
+        assert all(isinstance(control, Resync) for _, control in some)
+        self.placed += [user for user, _ in some]
+
+    def say(self, *words: str, typed: str = "") -> Any:
+        (command,) = resync.commands(SETTINGS)
+        return CliRunner().invoke(command, list(words), input=typed)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """Five users are known."""
+    return Asked(monkeypatch)
+
+
+def test_one_user_is_sent_again_without_asking(asked: Asked) -> None:
+    """As it was before there were many; it is harmless, and one user's partition alone is read."""
+    said = asked.say("42")
+    assert said.exit_code == 0 and "`user 42` shows" in said.output
+    assert asked.placed == ["42"] and asked.read == [partition_of(b"42", SETTINGS.partitions)]
+
+
+def test_several_take_yes_and_are_sent_once_each(asked: Asked) -> None:
+    """A preview first: the shell may have made more of a pattern than was meant."""
+    said = asked.say("43", "41", "43")
+    assert said.exit_code == 0 and "2 users would be sent again" in said.output and "--yes" in said.output
+    assert asked.placed == []
+    said = asked.say("43", "41", "43", "--yes")
+    assert said.exit_code == 0 and "asked for, of 2 users" in said.output and asked.placed == ["43", "41"]
+
+
+def test_an_unknown_id_is_named_and_the_others_are_sent(asked: Asked) -> None:
+    """Exit code 1, in the preview as well: 500 of 100,000 ids of a file are nobody's."""
+    said = asked.say("42", "77", "78", "--json")
+    body = orjson.loads(said.stdout)
+    assert (said.exit_code, body["users"], body["unknown"], body["changed"]) == (1, 1, ["77", "78"], True)
+    assert "2 users were never seen" in said.stderr and "77\n78" in said.stderr
+    asked.placed.clear()
+    said = asked.say("77")
+    assert said.exit_code == 1 and said.stdout == "" and "user 77 was never seen" in said.stderr
+    assert asked.placed == []
+
+
+def test_a_thousand_unknown_ids_do_not_flood_the_screen(asked: Asked) -> None:
+    """--json has them all."""
+    ids = [str(number) for number in range(1_000, 2_000)]
+    said = asked.say(*ids)
+    assert said.exit_code == 1 and "900 more" in said.stderr and said.stderr.count("\n") < 110
+    assert orjson.loads(asked.say(*ids, "--json").stdout)["unknown"] == ids
+
+
+def test_the_ids_of_a_file(asked: Asked, tmp_path: Path) -> None:
+    """One a line; empty lines and spaces are nobody."""
+    file = tmp_path / "ids"
+    file.write_text("41\n\n 42 \n41\n")
+    assert asked.say("--from-file", str(file), "--yes").exit_code == 0 and asked.placed == ["41", "42"]
+    assert asked.say("--from-file", "-", "--yes", typed="43\n").exit_code == 0 and asked.placed[-1] == "43"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"\n \n", "names nobody"), (b"\xff\xfe4\x001\x00", "not text in UTF-8")]
+)
+def test_a_file_without_ids_is_refused(asked: Asked, tmp_path: Path, content: bytes, said: str) -> None:
+    """A table that was saved as UTF-16, and the wrong file."""
+    file = tmp_path / "ids"
+    file.write_bytes(content)
+    found = asked.say("--from-file", str(file), "--yes")
+    assert found.exit_code == 2 and said in found.stderr and asked.placed == []
+    assert asked.say("--from-file", str(tmp_path / "none")).exit_code == 2
+
+
+def test_all_are_those_who_have_a_row(asked: Asked) -> None:
+    """To send a delete once more is for a person who names the user; that they are left out is said."""
+    said = asked.say("--all")
+    assert said.exit_code == 0 and "3 users would be sent again" in said.output and "2 deleted users" in said.output
+    assert asked.say("--all", "--yes").exit_code == 0 and sorted(asked.placed) == ["41", "42", "43"]
+    assert asked.say("44").exit_code == 0 and asked.placed[-1] == "44"
+
+
+def test_who_changed_since_a_time(asked: Asked) -> None:
+    """The record that made the last version stands behind the first one of that time."""
+    said = asked.say("--changed-since", "2026-01-02T03:04+01:00", "--yes")
+    assert said.exit_code == 0, said.output
+    assert sorted(asked.placed) == ["42", "43"]
+    asked.say("--changed-since", "2026-01-02T02:04")
+    assert asked.since == [1767319440.0, 1767319440.0], "UTC, unless it says otherwise"
+
+
+@pytest.mark.parametrize("time", ["yesterday", "2999-01-01", ""])
+def test_a_time_that_is_none_or_has_not_come_is_refused(asked: Asked, time: str) -> None:
+    """Nobody would be sent, and it would look like success."""
+    said = asked.say("--changed-since", time)
+    assert said.exit_code == 2 and "+01:00" in said.stderr and asked.read == []
+
+
+@pytest.mark.parametrize("words", [[], ["42", "--all"], ["--all", "--changed-since", "2026-01-01"]])
+def test_whom_it_is_about_is_said_in_one_way(asked: Asked, words: list[str]) -> None:
+    """`resync` alone must not mean everybody."""
+    said = asked.say(*words, "--yes")
+    assert said.exit_code == 2 and "one of the four" in said.stderr and asked.placed == []
+
+
+def test_nobody_is_no_mistake(asked: Asked) -> None:
+    """Nobody changed since: a script goes on."""
+    asked.users = {"41": (10, ROW)}
+    said = asked.say("--changed-since", "2026-01-01", "--json")
+    body = orjson.loads(said.stdout)
+    assert (said.exit_code, body["changed"], body["users"], body["unknown"]) == (0, False, 0, [])
+
+
+@pytest.mark.parametrize(("breaks", "code"), [(interrupted, 130), (broken, 2)])
+def test_an_interruption_says_how_far_it_came(asked: Asked, breaks: Any, code: int) -> None:
+    """In batches, so that half a million orders are not on their way at a time; to repeat it is harmless."""
+    asked.users = {str(number): (1, ROW) for number in range(2_500)}
+    asked.broken_after, asked.breaks = 2_000, breaks
+    said = asked.say("--all", "--yes")
+    assert said.exit_code == code and "2,000 of 2,500 users were asked for" in said.stderr
+    assert len(asked.placed) == 2_000
