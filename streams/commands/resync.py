@@ -7,7 +7,7 @@ import getpass
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 from aiokafka.errors import KafkaError
@@ -52,7 +52,7 @@ def commands(settings: Settings) -> list[click.Command]:
     @click.command("resync", help="Send users again as they are.  Example: resync 42 43 --yes")
     @click.argument("users", nargs=-1, metavar="[USER]...")
     @click.option(
-        "--from-file", "file", type=click.File(encoding="utf-8"), help="Those of a file, one id a line (or -)."
+        "--from-file", "file", type=click.Path(allow_dash=True), help="Those of a file, one id a line (or -)."
     )
     @click.option("--all", "everybody", is_flag=True, help="All users who have a row.")
     @click.option(
@@ -62,7 +62,7 @@ def commands(settings: Settings) -> list[click.Command]:
     @base.json_option
     @base.run
     async def resync(
-        users: tuple[str, ...], file: TextIO | None, everybody: bool, since: str | None, yes: bool, as_json: bool
+        users: tuple[str, ...], file: str | None, everybody: bool, since: str | None, yes: bool, as_json: bool
     ) -> int:
         if (bool(users), file is not None, everybody, since is not None).count(True) != 1:
             base.fail("say whom: ids of users, or --from-file FILE, or --all, or --changed-since TIME; one of the four")
@@ -93,13 +93,17 @@ def moment(text: str) -> float:
     return seconds
 
 
-def _ids(file: TextIO) -> list[str]:
+def _ids(name: str) -> list[str]:
+    """The ids in a file of this name, one a line; - is standard input."""
     try:
-        found = [line.strip() for line in file if line.strip()]
+        with click.open_file(name, encoding="utf-8") as file:
+            found = [line.strip() for line in file if line.strip()]
+    except OSError as error:
+        base.fail(f"{name} cannot be read: {error.strerror}. Name a file with one id of a user a line.")
     except UnicodeDecodeError:
-        base.fail(f"{file.name} is not text in UTF-8: write one id of a user a line")
+        base.fail(f"{name} is not text in UTF-8: write one id of a user a line")
     if not found:
-        base.fail(f"{file.name} names nobody: write one id of a user a line")
+        base.fail(f"{name} names nobody: write one id of a user a line")
     return found
 
 

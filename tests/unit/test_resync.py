@@ -138,7 +138,8 @@ def test_a_file_without_ids_is_refused(asked: Asked, tmp_path: Path, content: by
     file.write_bytes(content)
     found = asked.say("--from-file", str(file), "--yes")
     assert found.exit_code == 2 and said in found.stderr and asked.placed == []
-    assert asked.say("--from-file", str(tmp_path / "none")).exit_code == 2
+    found = asked.say("--from-file", str(tmp_path / "none"))
+    assert found.exit_code == 2 and "cannot be read: No such file" in found.stderr
 
 
 def test_all_are_those_who_have_a_row(asked: Asked) -> None:
