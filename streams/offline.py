@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
@@ -12,6 +12,7 @@ from aiokafka.partitioner import murmur2
 from streams import kafka, ledger, snapshots
 from streams.control import Control
 from streams.identity import RefusedError
+from streams.mapping import status_of
 from streams.standing import Standing
 from streams.state import TableKind
 from streams.state.changelog import rank
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from streams.ledger import Situation
     from streams.settings import Settings
+    from streams.snapshots import Position
 
 T = TypeVar("T")
 
@@ -53,9 +55,22 @@ async def read_standing(settings: Settings, situation: Situation, reason: str, l
     return found
 
 
-async def read_heads(settings: Settings, number: int) -> dict[bytes, snapshots.Head]:
+class Known(NamedTuple):
+    """What a command has to know of each of many users: the version, and whether the row says that the user lives."""
+
+    version: Position
+    live: bool
+
+
+async def read_known(settings: Settings, number: int) -> dict[bytes, Known]:
     """All users that the snapshots of this partition know, by reading its changelog whole."""
-    return await _table(settings, TableKind.SNAPSHOTS, settings.topics.snapshots, number, snapshots.head)
+
+    def keep(value: bytes) -> Known:
+        snap = snapshots.decode(value)
+        row = snap.user.values if snap.user is not None else None
+        return Known(snap.version, row is not None and status_of(row, settings) == "live")
+
+    return await _table(settings, TableKind.SNAPSHOTS, settings.topics.snapshots, number, keep)
 
 
 async def first_since(settings: Settings, moment: float) -> dict[int, int]:

@@ -14,15 +14,13 @@ from aiokafka.errors import KafkaError
 
 from streams.commands import base, consent, orders
 from streams.commands.progress import progress
-from streams.offline import first_since, partition_of, read_heads
+from streams.offline import first_since, partition_of, read_known
 from streams.rows import Resync
-from streams.snapshots import ROW
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from streams.settings import Settings
-    from streams.snapshots import Head
 
 #: Unknown ids that are listed on a screen; --json names all.
 _LISTED = 100
@@ -30,11 +28,11 @@ _LISTED = 100
 
 @dataclass(slots=True)
 class Chosen:
-    """Users that will be sent again, ids that nobody knows, and how many known users are left out, having no row."""
+    """Users that will be sent again, ids that nobody knows, and how many known users are left out: they do not live."""
 
     users: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
-    without_row: int = 0
+    left_out: int = 0
 
     @property
     def code(self) -> int:
@@ -43,7 +41,7 @@ class Chosen:
 
     def body(self) -> dict[str, Any]:
         """The answer as JSON."""
-        return {"users": len(self.users), "unknown": self.unknown, "without_row": self.without_row}
+        return {"users": len(self.users), "unknown": self.unknown, "left_out": self.left_out}
 
 
 def commands(settings: Settings) -> list[click.Command]:
@@ -54,7 +52,7 @@ def commands(settings: Settings) -> list[click.Command]:
     @click.option(
         "--from-file", "file", type=click.Path(allow_dash=True), help="Those of a file, one id a line (or -)."
     )
-    @click.option("--all", "everybody", is_flag=True, help="All users who have a row.")
+    @click.option("--all", "everybody", is_flag=True, help="All users who live.")
     @click.option(
         "--changed-since", "since", metavar="TIME", help="Who changed since 2026-11-27T14:00 (UTC, or +01:00)."
     )
@@ -116,34 +114,31 @@ async def _named(settings: Settings, ids: Iterable[str]) -> Chosen:
     known: set[str] = set()
     with progress("partitions read", len(wanted)) as done:
         for nth, (number, users) in enumerate(sorted(wanted.items()), 1):
-            heads = await read_heads(settings, number)
-            known.update(user for user in users if user.encode() in heads)
+            there = await read_known(settings, number)
+            known.update(user for user in users if user.encode() in there)
             done(nth)
     return Chosen([user for user in named if user in known], [user for user in named if user not in known])
 
 
 async def _everybody(settings: Settings, since: float | None) -> Chosen:
-    """All whose row is there, or of these who have got another version since a moment.
+    """All who live by their row, or of these who have got another version since a moment.
 
-    Who is deleted is left out: to send a delete once more is for a person who names the user.
+    The others are left out: to send a delete once more is for a person who names the user.
     """
     first = await first_since(settings, since) if since is not None else {}
     chosen = Chosen()
     with progress("partitions read", settings.partitions) as done:
         for number in range(settings.partitions):
             if since is None or number in first:
-                heads = await read_heads(settings, number)
-                _take(chosen, {key: head for key, head in heads.items() if head.version[1] >= first.get(number, 0)})
+                for key, known in (await read_known(settings, number)).items():
+                    if known.version[1] < first.get(number, 0):
+                        continue
+                    if known.live:
+                        chosen.users.append(key.decode())
+                    else:
+                        chosen.left_out += 1
             done(number + 1)
     return chosen
-
-
-def _take(chosen: Chosen, heads: dict[bytes, Head]) -> None:
-    for key, head in heads.items():
-        if head.flags & ROW:
-            chosen.users.append(key.decode())
-        else:
-            chosen.without_row += 1
 
 
 async def _give(settings: Settings, chosen: Chosen, *, yes: bool, as_json: bool) -> int:
@@ -151,7 +146,7 @@ async def _give(settings: Settings, chosen: Chosen, *, yes: bool, as_json: bool)
     many, body = orders.many(chosen.users), chosen.body()
     if chosen.unknown:
         click.echo(_unknown(chosen.unknown), err=True)
-    left = f" {chosen.without_row:,} deleted users, or such without a row, are left out." if chosen.without_row else ""
+    left = f" Left out: {chosen.left_out:,} who are deleted, not selected or without a row." if chosen.left_out else ""
     if not chosen.users:
         if as_json or not chosen.unknown:  # else all has been said
             consent.done(f"nobody is sent again.{left}", as_json=as_json, changed=False, **body)

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from click.testing import CliRunner
+from clock import Clock, run
 from fakes import SETTINGS
+from world import World
 
 from streams.commands import orders, resync
-from streams.offline import partition_of
+from streams.offline import Known, first_since, partition_of, read_known
 from streams.rows import Resync
-from streams.snapshots import GONE, ROW, Head
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-#: user -> (offset of the version, flags): 44 is deleted, 45 has only credentials.
-USERS = {"41": (10, ROW), "42": (20, ROW), "43": (30, ROW), "44": (40, GONE), "45": (50, 0)}
+#: user -> (offset of the version, whether the user lives)
+USERS = {"41": (10, True), "42": (20, True), "43": (30, True), "44": (40, False), "45": (50, False)}
 
 
 async def interrupted() -> None:
@@ -46,15 +49,15 @@ class Asked:
         self.read: list[int] = []
         self.broken_after = 1_000_000
         self.breaks = interrupted
-        monkeypatch.setattr(resync, "read_heads", self.read_heads)
+        monkeypatch.setattr(resync, "read_known", self.read_known)
         monkeypatch.setattr(resync, "first_since", self.first_since)
         monkeypatch.setattr(orders, "Desk", lambda _: self)
 
-    async def read_heads(self, settings: Any, number: int) -> dict[bytes, Head]:
+    async def read_known(self, settings: Any, number: int) -> dict[bytes, Known]:
         self.read.append(number)
         return {
-            user.encode(): Head(1, (1, at), (1, at), flags)
-            for user, (at, flags) in self.users.items()
+            user.encode(): Known((1, at), live)
+            for user, (at, live) in self.users.items()
             if partition_of(user.encode(), settings.partitions) == number
         }
 
@@ -142,10 +145,14 @@ def test_a_file_without_ids_is_refused(asked: Asked, tmp_path: Path, content: by
     assert found.exit_code == 2 and "cannot be read: No such file" in found.stderr
 
 
-def test_all_are_those_who_have_a_row(asked: Asked) -> None:
+def test_all_are_those_who_live(asked: Asked) -> None:
     """To send a delete once more is for a person who names the user; that they are left out is said."""
     said = asked.say("--all")
-    assert said.exit_code == 0 and "3 users would be sent again" in said.output and "2 deleted users" in said.output
+    assert (
+        said.exit_code == 0
+        and "3 users would be sent again" in said.output
+        and "Left out: 2 who are deleted" in said.output
+    )
     assert asked.say("--all", "--yes").exit_code == 0 and sorted(asked.placed) == ["41", "42", "43"]
     assert asked.say("44").exit_code == 0 and asked.placed[-1] == "44"
 
@@ -175,7 +182,7 @@ def test_whom_it_is_about_is_said_in_one_way(asked: Asked, words: list[str]) -> 
 
 def test_nobody_is_no_mistake(asked: Asked) -> None:
     """Nobody changed since: a script goes on."""
-    asked.users = {"41": (10, ROW)}
+    asked.users = {"41": (10, True)}
     said = asked.say("--changed-since", "2026-01-01", "--json")
     body = orjson.loads(said.stdout)
     assert (said.exit_code, body["changed"], body["users"], body["unknown"]) == (0, False, 0, [])
@@ -184,8 +191,53 @@ def test_nobody_is_no_mistake(asked: Asked) -> None:
 @pytest.mark.parametrize(("breaks", "code"), [(interrupted, 130), (broken, 2)])
 def test_an_interruption_says_how_far_it_came(asked: Asked, breaks: Any, code: int) -> None:
     """In batches, so that half a million orders are not on their way at a time; to repeat it is harmless."""
-    asked.users = {str(number): (1, ROW) for number in range(2_500)}
+    asked.users = {str(number): (1, True) for number in range(2_500)}
     asked.broken_after, asked.breaks = 2_000, breaks
     said = asked.say("--all", "--yes")
     assert said.exit_code == code and "2,000 of 2,500 users were asked for" in said.stderr
     assert len(asked.placed) == 2_000
+
+
+# -- what the topics say ----------------------------------------------------------------------------------------------
+
+
+def test_the_topics_tell_who_lives_and_since_when(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row that says deleted, a row that is gone, and one that is there; the mapping decides."""
+    clock = Clock()
+
+    async def scenario() -> None:
+        world = await World.start(tmp_path, clock)
+        world.go()
+        await world.sign_up(1, 2, 3)
+        await world.in_sync(1, 2, 3)
+        await world.remove(2)
+        await world.change(3, status="deleted")
+        await world.joined()
+        monkeypatch.setattr("streams.offline.kafka.consumer", lambda _: world.broker.consumer())
+        known = await read_known(SETTINGS, 0)
+        assert {key: one.live for key, one in known.items()} == {b"1": True, b"2": False, b"3": False}
+        assert known[b"3"].version > known[b"2"].version > known[b"1"].version
+        await world.stop()
+
+    run(scenario(), clock)
+
+
+async def test_a_moment_is_asked_for_in_every_partition(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partition in which nothing was written since is left out; the client is closed."""
+
+    class Consumer:
+        stopped = False
+
+        async def start(self) -> None:
+            return None
+
+        async def stop(self) -> None:
+            self.stopped = True
+
+        async def offsets_for_times(self, times: dict[TopicPartition, int]) -> dict[TopicPartition, Any]:
+            assert len(times) == SETTINGS.partitions and set(times.values()) == {1_500}
+            return {tp: SimpleNamespace(offset=tp.partition) if tp.partition < 2 else None for tp in times}
+
+    consumer = Consumer()
+    monkeypatch.setattr("streams.offline.kafka.consumer", lambda _: consumer)
+    assert await first_since(SETTINGS, 1.5) == {0: 0, 1: 1} and consumer.stopped
