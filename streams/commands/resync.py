@@ -68,7 +68,8 @@ def commands(settings: Settings) -> list[click.Command]:
             chosen = await _everybody(settings, moment(since) if since is not None else None)
         else:
             chosen = await _named(settings, list(users) if file is None else _ids(file))
-        return await _give(settings, chosen, yes=yes, as_json=as_json)
+        # Of one who was named, nothing else can be meant than what is done.
+        return await _give(settings, chosen, yes=yes or len(set(users)) == 1, as_json=as_json)
 
     return [resync]
 
@@ -142,7 +143,7 @@ async def _everybody(settings: Settings, since: float | None) -> Chosen:
 
 
 async def _give(settings: Settings, chosen: Chosen, *, yes: bool, as_json: bool) -> int:
-    """Give the orders; for more than one user only with --yes."""
+    """Give the orders, or say what they would be."""
     many, body = orders.many(chosen.users), chosen.body()
     if chosen.unknown:
         click.echo(_unknown(chosen.unknown), err=True)
@@ -151,7 +152,7 @@ async def _give(settings: Settings, chosen: Chosen, *, yes: bool, as_json: bool)
         if as_json or not chosen.unknown:  # else all has been said
             consent.done(f"nobody is sent again.{left}", as_json=as_json, changed=False, **body)
         return chosen.code
-    if len(chosen.users) > 1 and not yes:
+    if not yes:
         would = f"{many} would be sent again, also those who were refused or signed off.{left}"
         consent.preview(would, as_json=as_json, **body)
         return chosen.code

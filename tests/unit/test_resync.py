@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 import pytest
-from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from click.testing import CliRunner
 from clock import Clock, run
@@ -23,6 +22,8 @@ from streams.rows import Resync
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from aiokafka import TopicPartition
 
 #: user -> (offset of the version, whether the user lives)
 USERS = {"41": (10, True), "42": (20, True), "43": (30, True), "44": (40, False), "45": (50, False)}
@@ -106,7 +107,9 @@ def test_several_take_yes_and_are_sent_once_each(asked: Asked) -> None:
 
 def test_an_unknown_id_is_named_and_the_others_are_sent(asked: Asked) -> None:
     """Exit code 1, in the preview as well: 500 of 100,000 ids of a file are nobody's."""
-    said = asked.say("42", "77", "78", "--json")
+    preview = asked.say("42", "77", "78")
+    assert preview.exit_code == 1 and "1 user would be sent again" in preview.stdout and asked.placed == []
+    said = asked.say("42", "77", "78", "--yes", "--json")
     body = orjson.loads(said.stdout)
     assert (said.exit_code, body["users"], body["unknown"], body["changed"]) == (1, 1, ["77", "78"], True)
     assert "2 users were never seen" in said.stderr and "77\n78" in said.stderr
@@ -162,7 +165,9 @@ def test_who_changed_since_a_time(asked: Asked) -> None:
     said = asked.say("--changed-since", "2026-01-02T03:04+01:00", "--yes")
     assert said.exit_code == 0, said.output
     assert sorted(asked.placed) == ["42", "43"]
-    asked.say("--changed-since", "2026-01-02T02:04")
+    asked.users = {"42": (20, True)}
+    said = asked.say("--changed-since", "2026-01-02T02:04")
+    assert "1 user would be sent again" in said.output and len(asked.placed) == 2, "nobody was named"
     assert asked.since == [1767319440.0, 1767319440.0], "UTC, unless it says otherwise"
 
 
