@@ -85,6 +85,8 @@ def moment(text: str) -> float:
     except ValueError:
         raise ValueError(f"{text!r} is no time: write 2026-11-27T14:00 for UTC, or 2026-11-27T14:00+01:00") from None
     seconds = (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
+    if seconds < 0:
+        raise ValueError(f"{text!r} lies before 1970, and Kafka knows no such time; all users are --all")
     if seconds > time.time():
         raise ValueError(
             f"{text!r} has not come yet: the time is UTC unless it says otherwise, as in {text[:16]}+01:00"

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from fakes import SETTINGS
 from fakes import Control as FakeControl
+from sights import RIGHT, seen
 
 from streams.commands import base, cdc, connector, deletes, delivery, quarantine, resync, source, topics
 from streams.control import SWEEP
@@ -168,7 +169,57 @@ def test_cdc_says_what_it_would_do_and_shows_no_password(monkeypatch: pytest.Mon
     assert said.exit_code == 2 and "LEGACY_ADMIN_URL" in said.stderr and said.stdout == ""
 
 
-# -- source sweep -----------------------------------------------------------------------------------------------------
+# -- source -----------------------------------------------------------------------------------------------------
+
+
+class Board:
+    """A control topic, or Kafka Connect, that is open for a command."""
+
+    def __init__(self, inside: Any) -> None:
+        self.inside = inside
+
+    async def __aenter__(self) -> Any:
+        return self.inside
+
+    async def __aexit__(self, *exc: object) -> None:
+        return None
+
+
+def test_a_repair_says_the_same_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One document: what is wrong, each step, and how it ended."""
+    control, runs = FakeControl(), list[bool]()
+    control.identity = {"source": RIGHT.database.system}  # type: ignore[attr-defined, union-attr]
+
+    class Admin:
+        async def system(self) -> str:
+            return str(control.identity["source"])  # type: ignore[attr-defined]
+
+    class Repair:
+        def __init__(self, *parts: Any) -> None:
+            self.say = parts[4]
+
+        async def run(self, look: Any, *, enable: bool) -> None:
+            runs.append(enable)
+            self.say("stop: the connector is stopped")
+            self.say("clear: done")
+
+    async def look_once(settings: Any) -> Any:
+        return seen(slot=None)
+
+    monkeypatch.setattr(source, "Controls", lambda _: Board(control))
+    monkeypatch.setattr(source, "Connect", lambda _: Board(None))
+    monkeypatch.setattr(source, "Admin", lambda _: Admin())
+    monkeypatch.setattr(source, "look_once", look_once)
+    monkeypatch.setattr("streams.source.repair.Repair", Repair)
+    (group,) = source.commands(SETTINGS)
+    body = orjson.loads(CliRunner().invoke(group, ["repair", "--json"]).output)
+    assert body["changed"] is False and body["problems"][0]["slug"] == "slot_dropped" and runs == []
+    assert any("makes a new slot" in step for step in body["would"])
+    said = CliRunner().invoke(group, ["repair", "--yes", "--json"])
+    body = orjson.loads(said.output)
+    assert said.exit_code == 0 and runs == [False]
+    assert body["changed"] is True and body["steps"] == ["stop: the connector is stopped", "clear: done"]
+    assert body["said"].startswith("repaired")
 
 
 def test_a_sweep_is_asked_for_only_with_yes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,14 +227,7 @@ def test_a_sweep_is_asked_for_only_with_yes(monkeypatch: pytest.MonkeyPatch) -> 
     control = FakeControl()
     control.state[SWEEP] = {"id": "old", "why": "by anna", "at": 1e9}
 
-    class Controls:
-        async def __aenter__(self) -> FakeControl:
-            return control
-
-        async def __aexit__(self, *exc: object) -> None:
-            return None
-
-    monkeypatch.setattr(source, "Controls", lambda _: Controls())
+    monkeypatch.setattr(source, "Controls", lambda _: Board(control))
     (group,) = source.commands(SETTINGS)
     said = CliRunner().invoke(group, ["sweep", "--wait"])
     assert said.exit_code == 0 and "behind the delete brake" in said.output and "has not ended (by anna)" in said.output
