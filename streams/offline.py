@@ -56,21 +56,30 @@ async def read_standing(settings: Settings, situation: Situation, reason: str, l
 
 
 class Known(NamedTuple):
-    """What a command has to know of each of many users: the version, and whether the row says that the user lives."""
+    """What a command has to know of each of many users.
+
+    `live`: by its row and the mapping; `sent`: the ledger has an entry, so it left for cidaas before, or was refused.
+    """
 
     version: Position
     live: bool
+    sent: bool
 
 
 async def read_known(settings: Settings, number: int) -> dict[bytes, Known]:
-    """All users that the snapshots of this partition know, by reading its changelog whole."""
+    """All users that the snapshots of this partition know, by reading both changelogs' partition whole."""
 
-    def keep(value: bytes) -> Known:
+    def keep(value: bytes) -> tuple[Position, bool]:
         snap = snapshots.decode(value)
         row = snap.user.values if snap.user is not None else None
-        return Known(snap.version, row is not None and status_of(row, settings) == "live")
+        return snap.version, row is not None and status_of(row, settings) == "live"
 
-    return await _table(settings, TableKind.SNAPSHOTS, settings.topics.snapshots, number, keep)
+    entries = await _table(
+        settings, TableKind.LEDGER, settings.topics.ledger, number, lambda value: ledger.head(value).state
+    )
+    snaps = await _table(settings, TableKind.SNAPSHOTS, settings.topics.snapshots, number, keep)
+    none = ledger.State.FORGOTTEN
+    return {key: Known(*kept, entries.get(key, none) != none) for key, kept in snaps.items()}
 
 
 async def first_since(settings: Settings, moment: float) -> dict[int, int]:

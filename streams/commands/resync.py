@@ -20,6 +20,7 @@ from streams.rows import Resync
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from streams.offline import Known
     from streams.settings import Settings
 
 #: Unknown ids that are listed on a screen; --json names all.
@@ -28,11 +29,16 @@ _LISTED = 100
 
 @dataclass(slots=True)
 class Chosen:
-    """Users that will be sent again, ids that nobody knows, and how many known users are left out: they do not live."""
+    """Users that will be sent again, ids that nobody knows, and how many known users are left out.
+
+    Who was never sent waits for that anyway. An order would make an entry in the ledger, and so one of the first N of
+    `delivery.only` of everybody.
+    """
 
     users: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
-    left_out: int = 0
+    not_live: int = 0
+    never_sent: int = 0
 
     @property
     def code(self) -> int:
@@ -41,7 +47,17 @@ class Chosen:
 
     def body(self) -> dict[str, Any]:
         """The answer as JSON."""
-        return {"users": len(self.users), "unknown": self.unknown, "left_out": self.left_out}
+        left_out = {"not_live": self.not_live, "never_sent": self.never_sent}
+        return {"users": len(self.users), "unknown": self.unknown, "left_out": left_out}
+
+    def left_out(self) -> str:
+        """Who is left out, in words; "" for nobody."""
+        parts = []
+        if self.not_live:
+            parts.append(f"{self.not_live:,} who are deleted, not selected or without a row")
+        if self.never_sent:
+            parts.append(f"{self.never_sent:,} who were never sent and wait for that anyway")
+        return f" Left out: {', and '.join(parts)}." if parts else ""
 
 
 def commands(settings: Settings) -> list[click.Command]:
@@ -114,13 +130,14 @@ async def _named(settings: Settings, ids: Iterable[str]) -> Chosen:
     wanted: dict[int, list[str]] = {}
     for user in named:
         wanted.setdefault(partition_of(user.encode(), settings.partitions), []).append(user)
-    known: set[str] = set()
+    found: dict[str, Known] = {}
     with progress("partitions read", len(wanted)) as done:
         for nth, (number, users) in enumerate(sorted(wanted.items()), 1):
-            there = await read_known(settings, number)
-            known.update(user for user in users if user.encode() in there)
+            known = await read_known(settings, number)
+            found.update({user: known[key] for user in users if (key := user.encode()) in known})
             done(nth)
-    return Chosen([user for user in named if user in known], [user for user in named if user not in known])
+    users = [user for user in named if user in found and found[user].sent]
+    return Chosen(users, [user for user in named if user not in found], never_sent=len(found) - len(users))
 
 
 async def _everybody(settings: Settings, since: float | None) -> Chosen:
@@ -134,14 +151,19 @@ async def _everybody(settings: Settings, since: float | None) -> Chosen:
         for number in range(settings.partitions):
             if since is None or number in first:
                 for key, known in (await read_known(settings, number)).items():
-                    if known.version[1] < first.get(number, 0):
-                        continue
-                    if known.live:
-                        chosen.users.append(key.decode())
-                    else:
-                        chosen.left_out += 1
+                    if known.version[1] >= first.get(number, 0):
+                        _take(chosen, key.decode(), known)
             done(number + 1)
     return chosen
+
+
+def _take(chosen: Chosen, user: str, known: Known) -> None:
+    if not known.live:
+        chosen.not_live += 1
+    elif not known.sent:
+        chosen.never_sent += 1
+    else:
+        chosen.users.append(user)
 
 
 async def _give(settings: Settings, chosen: Chosen, *, yes: bool, as_json: bool) -> int:
@@ -149,7 +171,7 @@ async def _give(settings: Settings, chosen: Chosen, *, yes: bool, as_json: bool)
     many, body = orders.many(chosen.users), chosen.body()
     if chosen.unknown:
         click.echo(_unknown(chosen.unknown), err=True)
-    left = f" Left out: {chosen.left_out:,} who are deleted, not selected or without a row." if chosen.left_out else ""
+    left = chosen.left_out()
     if not chosen.users:
         if as_json or not chosen.unknown:  # else all has been said
             consent.done(f"nobody is sent again.{left}", as_json=as_json, changed=False, **body)

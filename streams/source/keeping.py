@@ -58,5 +58,8 @@ async def keeping(settings: Settings) -> Kept:
 
 
 def size(number: int) -> str:
-    """Bytes, as PostgreSQL counts them."""
-    return f"{number / (1 << 30):,.1f} GiB" if number >= 1 << 30 else f"{number / (1 << 20):,.1f} MiB"
+    """Bytes, by 1024 as PostgreSQL counts them."""
+    for unit, power in (("GiB", 30), ("MiB", 20)):
+        if number >= 1 << power:
+            return f"{number / (1 << power):,.1f} {unit}"
+    return f"{number / 1024:.1f} KiB"

@@ -104,10 +104,9 @@ def test_resync_of_several_of_a_file_of_the_changed_and_of_all(sync: Pipeline, t
     assert sync.command("resync", "--changed-since", since, "--yes").code == 0
     until(lambda: len(sync.cidaas.states(users[3])) == 2, "sent again", 30)
 
-    asked = sync.json("resync", "--all", "--yes")
-    assert asked["changed"] and asked["users"] > 2900 and asked["unknown"] == []
-    until(lambda: len(sync.cidaas.states(users[3])) == 3, "sent again", 60)
-    until(lambda: sync.worker.count("pending") == 0, "everybody is in sync", 60)
+    # Only the preview: the orders would stand in the topic for each later pipeline that reads it from its beginning.
+    asked = sync.json("resync", "--all")
+    assert asked["changed"] is False and asked["users"] > 2900 and asked["unknown"] == []
 
 
 def test_the_connector_stopped_started_and_restarted(sync: Pipeline) -> None:

@@ -14,7 +14,7 @@ from sights import RIGHT, seen
 from streams.commands import connector
 from streams.source.connect import ConnectorStatus
 from streams.source.connector import connector_config
-from streams.source.keeping import Kept
+from streams.source.keeping import Kept, size
 
 NAME = SETTINGS.source.name
 RUNNING = ConnectorStatus("RUNNING", ("RUNNING",), None)
@@ -165,6 +165,14 @@ def test_a_stop_says_what_it_costs(asked: Asked) -> None:
     assert "cannot be asked: nobody answers" in asked.say("stop").output
     body = orjson.loads(asked.say("stop", "--json").output)
     assert body["wal"] == {"kept": None, "most": None, "away": "nobody answers"}
+
+
+@pytest.mark.parametrize(
+    ("number", "says"), [(0, "0.0 KiB"), (512, "0.5 KiB"), (1 << 20, "1.0 MiB"), (5 << 40, "5,120.0 GiB")]
+)
+def test_bytes_are_said_for_people(number: int, says: str) -> None:
+    """ "0.0 MiB" of a quiet database would look like nothing at all."""
+    assert size(number) == says
 
 
 def test_restart_is_of_what_failed_unless_all_is_said(asked: Asked) -> None:

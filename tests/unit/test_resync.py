@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: user -> (offset of the version, whether the user lives)
 USERS = {"41": (10, True), "42": (20, True), "43": (30, True), "44": (40, False), "45": (50, False)}
+#: whom the ledger does not know
+NEW = {"46": (60, True)}
 
 
 async def interrupted() -> None:
@@ -44,7 +46,7 @@ class Asked:
     """Changelogs that know some users, and a topic that takes orders."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.users = dict(USERS)
+        self.users = USERS | NEW
         self.placed: list[str] = []
         self.since: list[float] = []
         self.read: list[int] = []
@@ -57,7 +59,7 @@ class Asked:
     async def read_known(self, settings: Any, number: int) -> dict[bytes, Known]:
         self.read.append(number)
         return {
-            user.encode(): Known((1, at), live)
+            user.encode(): Known((1, at), live, user not in NEW)
             for user, (at, live) in self.users.items()
             if partition_of(user.encode(), settings.partitions) == number
         }
@@ -85,7 +87,7 @@ class Asked:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
-    """Five users are known."""
+    """Six users are known, one of them was never sent."""
     return Asked(monkeypatch)
 
 
@@ -156,8 +158,17 @@ def test_all_are_those_who_live(asked: Asked) -> None:
         and "3 users would be sent again" in said.output
         and "Left out: 2 who are deleted" in said.output
     )
+    assert "1 who were never sent and wait for that anyway" in said.output
     assert asked.say("--all", "--yes").exit_code == 0 and sorted(asked.placed) == ["41", "42", "43"]
     assert asked.say("44").exit_code == 0 and asked.placed[-1] == "44"
+
+
+def test_who_was_never_sent_gets_no_order(asked: Asked) -> None:
+    """It would have an entry in the ledger then, and so be one of the first 50 of a canary, with all others."""
+    said = asked.say("46")
+    assert said.exit_code == 0 and said.output.startswith("nobody is sent again. Left out: 1 who were never sent")
+    body = orjson.loads(asked.say("46", "42", "--yes", "--json").output)
+    assert asked.placed == ["42"] and body["left_out"] == {"not_live": 0, "never_sent": 1}
 
 
 def test_who_changed_since_a_time(asked: Asked) -> None:
@@ -199,7 +210,7 @@ def test_nobody_is_no_mistake(asked: Asked) -> None:
 @pytest.mark.parametrize(("breaks", "code"), [(interrupted, 130), (broken, 2)])
 def test_an_interruption_says_how_far_it_came(asked: Asked, breaks: Any, code: int) -> None:
     """In batches, so that half a million orders are not on their way at a time; to repeat it is harmless."""
-    asked.users = {str(number): (1, True) for number in range(2_500)}
+    asked.users = {str(number): (1, True) for number in range(1_000, 3_500)}
     asked.broken_after, asked.breaks = 2_000, breaks
     said = asked.say("--all", "--yes")
     assert said.exit_code == code and "2,000 of 2,500 users were asked for" in said.stderr
@@ -222,9 +233,13 @@ def test_the_topics_tell_who_lives_and_since_when(tmp_path: Path, monkeypatch: p
         await world.change(3, status="deleted")
         await world.joined()
         monkeypatch.setattr("streams.offline.kafka.consumer", lambda _: world.broker.consumer())
+        world.tenant.going.clear()
+        await world.sign_up(4)
         known = await read_known(SETTINGS, 0)
-        assert {key: one.live for key, one in known.items()} == {b"1": True, b"2": False, b"3": False}
+        assert {key: one.live for key, one in known.items()} == {b"1": True, b"2": False, b"3": False, b"4": True}
+        assert {key for key, one in known.items() if not one.sent} == {b"4"}
         assert known[b"3"].version > known[b"2"].version > known[b"1"].version
+        world.tenant.going.set()
         await world.stop()
 
     run(scenario(), clock)
