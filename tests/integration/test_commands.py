@@ -100,6 +100,7 @@ def test_resync_of_several_of_a_file_of_the_changed_and_of_all(sync: Pipeline, t
     since = datetime.now(UTC).isoformat()
     sync.legacy.sign_up(users[3])
     sync.cidaas.await_user(users[3])
+    until(lambda: sync.worker.count("pending") == 0, "its answer is in the ledger", 30)
     assert sync.json("resync", "--changed-since", since)["users"] == 1
     assert sync.command("resync", "--changed-since", since, "--yes").code == 0
     until(lambda: len(sync.cidaas.states(users[3])) == 2, "sent again", 30)
