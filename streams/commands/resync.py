@@ -54,10 +54,10 @@ class Chosen:
         """Who is left out, in words; "" for nobody."""
         parts = []
         if self.not_live:
-            parts.append(f"{self.not_live:,} who are deleted, not selected or without a row")
+            parts.append(f"{self.not_live:,} deleted, not selected or without a row")
         if self.never_sent:
-            parts.append(f"{self.never_sent:,} who were never sent and wait for that anyway")
-        return f" Left out: {', and '.join(parts)}." if parts else ""
+            parts.append(f"{self.never_sent:,} never sent, waiting for that anyway")
+        return f" Left out: {'; '.join(parts)}." if parts else ""
 
 
 def commands(settings: Settings) -> list[click.Command]:
