@@ -175,7 +175,7 @@ async def _start(settings: Settings, connect: Connect, *, yes: bool, as_json: bo
         return base.OK
     if found.failed:
         more = "Cure that, then `connector restart --yes`."
-        base.fail(f"connector {name} has failed: {cause(found.trace)} {more}", base.WRONG)
+        base.fail(f"connector {name} has failed: {cause(found.trace)}. {more}", base.WRONG)
     await _assert_nothing_lost(settings)
     if not yes:
         step = f"start the connector {name}, which is {found.state}: it goes on where it stood"

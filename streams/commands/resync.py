@@ -197,7 +197,7 @@ async def _order(settings: Settings, users: list[str]) -> None:
                     asked += len(some)
                     done(asked)
     except (asyncio.CancelledError, KafkaError):
-        click.echo(f"{asked:,} of {len(users):,} users were asked for; to ask once more is harmless", err=True)
+        click.echo(f"at least {asked:,} of {len(users):,} users were asked for; to repeat it is harmless", err=True)
         raise
 
 
