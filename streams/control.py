@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 IDENTITY = "identity"
 DELIVERY = "delivery"
+#: the same for deletes alone.
+DELETES = "delivery/deletes"
 BRAKE = "brake"
 #: the last request for a sweep, and, with /PARTITION behind it, what the owner of a partition answers.
 SWEEP = "sweep"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
@@ -12,6 +12,7 @@ from aiokafka.partitioner import murmur2
 from streams import kafka, ledger, snapshots
 from streams.control import Control
 from streams.identity import RefusedError
+from streams.mapping import status_of
 from streams.standing import Standing
 from streams.state import TableKind
 from streams.state.changelog import rank
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from streams.ledger import Situation
     from streams.settings import Settings
+    from streams.snapshots import Position
 
 T = TypeVar("T")
 
@@ -69,6 +71,49 @@ async def read_standing(settings: Settings, situation: Situation, reason: str, l
                 found.add(number, key, ledger.decode(value))
         found.partitions.append(number)
     return found
+
+
+class Known(NamedTuple):
+    """What a command has to know of each of many users.
+
+    `live`: by its row and the mapping; `sent`: the ledger has an entry, so it left for cidaas before, or was refused.
+    """
+
+    version: Position
+    live: bool
+    sent: bool
+
+
+async def read_known(settings: Settings, number: int) -> dict[bytes, Known]:
+    """All users that the snapshots of this partition know, by reading both changelogs' partition whole."""
+
+    def keep(record: ConsumerRecord) -> tuple[Position, bool]:
+        snap = snapshots.decode(record.value)
+        row = snap.user.values if snap.user is not None else None
+        return snap.version, row is not None and status_of(row, settings) == "live"
+
+    def state(record: ConsumerRecord) -> int:
+        return ledger.head(record.value).state
+
+    entries = await _table(settings, TableKind.LEDGER, settings.topics.ledger, number, state)
+    snaps = await _table(settings, TableKind.SNAPSHOTS, settings.topics.snapshots, number, keep)
+    none = ledger.State.FORGOTTEN
+    return {key: Known(*kept, entries.get(key, none) != none) for key, kept in snaps.items()}
+
+
+async def first_since(settings: Settings, moment: float) -> dict[int, int]:
+    """The first offset of each partition of `legacy.identity` that was written at this moment (Unix seconds) or later.
+
+    A partition without any is left out. A snapshot's version is such an offset.
+    """
+    partitions = [TopicPartition(settings.topics.identity, number) for number in range(settings.partitions)]
+    consumer = kafka.consumer(settings.kafka)
+    try:
+        await consumer.start()
+        found = await consumer.offsets_for_times(dict.fromkeys(partitions, int(moment * 1000)))
+    finally:
+        await consumer.stop()
+    return {tp.partition: at.offset for tp, at in found.items() if at is not None}
 
 
 def _stored(record: ConsumerRecord) -> Stored:

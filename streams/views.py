@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from streams import ledger, snapshots
 from streams.cidaas.answers import normal_sub
 from streams.comparison import Found
+from streams.control import DELETES
 from streams.explain import sentence
 from streams.jobs import Do
 from streams.ledger import Situation
@@ -108,6 +109,7 @@ def status(pipeline: Pipeline) -> dict[str, Any]:
         "source_lsn": control.source_lsn,
         "last_commit_us": pipeline.join.last_commit_us,
         "paused": delivery.paused,
+        "deletes_paused": _paused_deletes(pipeline),
         "only": pipeline.settings.delivery.only,
         "trouble": delivery.calls.trouble,
         "brake": {"decisions": deletions, "limit": limit, "tripped": delivery.brake.tripped},
@@ -119,6 +121,12 @@ def status(pipeline: Pipeline) -> dict[str, Any]:
         "notifications": control.notifications[-30:],
         "uptime": time.time() - pipeline.started_at,
     }
+
+
+def _paused_deletes(pipeline: Pipeline) -> dict[str, Any] | None:
+    """Who paused deletes alone, when and why, or None."""
+    held = pipeline.control.state.get(DELETES, {})
+    return held if held.get("paused") else None
 
 
 def url(pipeline: Pipeline) -> str:
@@ -343,6 +351,7 @@ class _Collector:
             "latency_p99_seconds": (figures["latency"]["p99"], "Commit to confirmation, 99 % of recent users."),
             "partitions_owned": (figures["owned"], "Partitions owned completely."),
             "paused": (int(figures["paused"] is not None), "1 while delivery is paused."),
+            "deletes_paused": (int(figures["deletes_paused"] is not None), "1 while deletes alone are paused."),
             "delete_brake": (int(figures["brake"]["tripped"] is not None), "1 while the delete brake holds."),
         }
         for name, (value, text) in gauges.items():

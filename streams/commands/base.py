@@ -44,6 +44,9 @@ def run(command: Callable[..., Coroutine[Any, Any, int | None]]) -> Callable[...
     def wrapped(*args: Any, **kwargs: Any) -> None:
         # What the Kafka client reports while it tries again is no news for a person: the outcome becomes a sentence.
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+        context = click.get_current_context(silent=True)
+        if context is not None and os.environ.get("NO_COLOR"):
+            context.color = False  # without it, click colours on a terminal only
         try:
             code = asyncio.run(command(*args, **kwargs))
         except (RefusedError, ConfigError, LegacyAwayError, ValueError) as error:

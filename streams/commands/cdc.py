@@ -9,8 +9,9 @@ from urllib.parse import unquote, urlsplit
 import click
 import psycopg
 
-from streams.commands import base
+from streams.commands import base, consent
 from streams.source import sql
+from streams.source.statements import tables_of
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -33,31 +34,29 @@ def commands(settings: Settings) -> list[click.Command]:
 
     @cdc.command(
         "enable",
-        help="Run the SQL of `cdc sql enable` through LEGACY_ADMIN_URL; safe to run twice.  "
-        "Example: faust -A streams.app cdc enable",
+        help="Run that SQL; safe to run twice.  Example: faust -A streams.app cdc enable --yes",
     )
-    def enable() -> None:
-        _run(settings, enable=True)
+    @consent.yes_option
+    @base.json_option
+    @base.run
+    async def enable(yes: bool, as_json: bool) -> None:
+        _run(settings, enable=True, yes=yes, as_json=as_json)
 
     @cdc.command(
         "disable",
-        help="Take everything back; ends by proving that no slot is left.  "
-        "Example: faust -A streams.app cdc disable --yes",
+        help="Take it back; ends by proving that no slot is left.  Example: faust -A streams.app cdc disable --yes",
     )
-    @click.option("--yes", is_flag=True, help="Do it; without it only say what would happen.")
-    def disable(yes: bool) -> None:
-        if not yes:
-            click.echo(
-                "This removes slot, publication, replica identity, index and roles of the pipeline from the legacy "
-                "database. Remove the connector first (`connector remove --yes`). Repeat with --yes to do it."
-            )
-            return
-        _run(settings, enable=False)
+    @consent.yes_option
+    @base.json_option
+    @base.run
+    async def disable(yes: bool, as_json: bool) -> None:
+        _run(settings, enable=False, yes=yes, as_json=as_json)
 
     return [cdc]
 
 
-def _run(settings: Settings, *, enable: bool) -> None:
+def _run(settings: Settings, *, enable: bool, yes: bool, as_json: bool) -> None:
+    """Run the statements, or say what they do; what they need is asked for in both cases."""
     admin, password = settings.require("LEGACY_ADMIN_URL", "CDC_DEBEZIUM_PASSWORD")
     reader = unquote(urlsplit(os.environ.get("LEGACY_DATABASE_URL", "")).password or "")
     if enable and not reader:
@@ -65,6 +64,9 @@ def _run(settings: Settings, *, enable: bool) -> None:
             "LEGACY_DATABASE_URL has no password in it: set it to the address for the role "
             f"{settings.source.read_role}, with the password that this role shall get."
         )
+    if not yes:
+        consent.preview(_enabling(settings) if enable else _disabling(settings), as_json=as_json)
+        return
     passwords = {settings.source.role: password, settings.source.read_role: reader}
     try:
         with psycopg.connect(admin, autocommit=True, connect_timeout=10) as connection:
@@ -78,4 +80,30 @@ def _run(settings: Settings, *, enable: bool) -> None:
         said = error.diag.message_primary or str(error)
         hint = f" {error.diag.message_hint}" if error.diag.message_hint else ""
         base.fail(f"the legacy database refused: {said}.{hint}", base.WRONG)
-    click.echo("change data capture is enabled" if enable else "change data capture is taken back; no slot is left")
+    said = "change data capture is enabled" if enable else "change data capture is taken back; no slot is left"
+    consent.done(said, as_json=as_json)
+
+
+def _enabling(settings: Settings) -> list[str]:
+    source = settings.source
+    tables = " and ".join(table.name for table in tables_of(source))
+    steps = [
+        f"look at server and tables first, and change nothing if {tables} cannot be captured",
+        f"make the roles {source.role} (password: CDC_DEBEZIUM_PASSWORD) and {source.read_role} (password: that of "
+        "LEGACY_DATABASE_URL), or correct them",
+        f"let both read the mapped columns of {tables}, and no other; {source.role} may read the WAL",
+    ]
+    if source.credentials is not None:
+        name = source.credentials.name
+        steps.append(f"make an index on {name} and its replica identity of it: a short exclusive lock")
+    steps.append(f"make or correct the publication {source.name} of these columns (statements: `cdc sql enable`)")
+    return steps
+
+
+def _disabling(settings: Settings) -> list[str]:
+    source = settings.source
+    steps = [f"drop the replication slot and the publication {source.name}; run `connector remove --yes` before"]
+    if source.credentials is not None:
+        steps.append(f"give {source.credentials.name} its old replica identity, and drop the index")
+    steps.append(f"drop the roles {source.role} and {source.read_role} (statements: `cdc sql disable`)")
+    return steps

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streams import brake
-from streams.commands import base, orders
+from streams.commands import base, consent, orders
 from streams.ledger import Situation
 from streams.offline import Controls
 from streams.rows import Answer, Word
@@ -31,8 +31,7 @@ def commands(settings: Settings) -> list[click.Command]:
 
     @deletes.command(
         "list",
-        help="Show whether deletes are parked, why, whose, and how many decisions were counted.  "
-        "Example: faust -A streams.app deletes list",
+        help="Show whether deletes are parked, why and whose.  Example: faust -A streams.app deletes list --limit 5",
     )
     @click.option("--rejected", is_flag=True, help="Those that a person rejected, instead of the parked ones.")
     @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="So many users.")
@@ -43,12 +42,12 @@ def commands(settings: Settings) -> list[click.Command]:
 
     @deletes.command(
         "allow",
-        help="Send every delete decided until now, or those of single users.  "
+        help="Send every delete decided until now, or single ones.  "
         "Example: faust -A streams.app deletes allow 42 --yes",
     )
     @_users
     @_all
-    @orders.yes_option
+    @consent.yes_option
     @base.json_option
     @base.run
     async def allow(users: tuple[str, ...], everybody: bool, yes: bool, as_json: bool) -> int:
@@ -56,12 +55,11 @@ def commands(settings: Settings) -> list[click.Command]:
 
     @deletes.command(
         "reject",
-        help="Keep these users at cidaas until a newer version of them comes.  "
-        "Example: faust -A streams.app deletes reject 42 --yes",
+        help="Keep them at cidaas until a newer version comes.  Example: faust -A streams.app deletes reject 42 --yes",
     )
     @_users
     @_all
-    @orders.yes_option
+    @consent.yes_option
     @base.json_option
     @base.run
     async def reject(users: tuple[str, ...], everybody: bool, yes: bool, as_json: bool) -> int:
@@ -103,15 +101,14 @@ async def _answer(
     async with Controls(settings) as control:
         count, _ = brake.total(control.state, settings.brake)
         if not yes:
-            click.echo(f"{count} deletes decided within the window would {_would(word)}. Repeat with --yes to do it.")
+            would = f"{count} deletes decided within the window would {_would(word)}."
+            consent.preview(would, as_json=as_json, decisions=count)
             return base.OK
         allow, who = word is Word.ALLOW, getpass.getuser()
         body: dict[str, Any] = brake.answer(control.state, settings.brake, allow=allow, who=who)
         await control.put(brake.TRIPPED, body)
-    if as_json:
-        base.show_json(body)
-    else:
-        click.echo("allowed: the parked deletes leave now" if allow else "rejected: these users stay at cidaas")
+    said = "allowed: the parked deletes leave now" if allow else "rejected: these users stay at cidaas"
+    consent.done(said, as_json=as_json, **body)
     return base.OK
 
 
@@ -120,15 +117,14 @@ async def _answer_users(settings: Settings, users: tuple[str, ...], word: Word, 
     about = (_PARKED, _REJECTED) if word is Word.ALLOW else (_PARKED,)
     found = await orders.chosen(settings, users, about, "", False)
     if not yes:
-        click.echo(f"the deletes of {orders.many(found)} would {_would(word)}. Repeat with --yes to do it.")
+        would = f"the deletes of {orders.many(found)} would {_would(word)}."
+        consent.preview(would, as_json=as_json, users=[{"user": user["user"]} for user in found])
         return base.OK
     who = getpass.getuser()
     answers = [(user["user"], Answer(word, who, tuple(user["version"]))) for user in found]
     placed = await orders.order(settings, answers)
-    if as_json:
-        base.show_json({"users": placed})
-    else:
-        click.echo(f"asked for, of {orders.many(placed)}; `deletes list` shows who is still parked")
+    said = f"asked for, of {orders.many(placed)}; `deletes list` shows who is still parked"
+    consent.done(said, as_json=as_json, users=placed)
     return base.OK
 
 

@@ -1,4 +1,4 @@
-"""`pause` and `resume`: whether anything is sent to cidaas."""
+"""`pause` and `resume`: whether anything is sent to cidaas, or anything but deletes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streams.commands import base
-from streams.control import DELIVERY
+from streams.commands import base, consent
+from streams.control import DELETES, DELIVERY
 from streams.offline import Controls
 
 if TYPE_CHECKING:
@@ -21,28 +21,78 @@ def commands(settings: Settings) -> list[click.Command]:
 
     @click.command(
         "pause",
-        help="Hold everything back in all workers.  Example: faust -A streams.app pause --why 'tenant maintenance'",
+        help="Hold everything, or deletes, back in all workers.  Example: faust -A streams.app pause --why maintenance",
     )
     @click.option("--why", required=True, help="The reason, shown wherever somebody asks.")
+    @click.option("--deletes", is_flag=True, help="Only deletes; everybody else goes on.")
+    @click.option("--all", "everything", is_flag=True, help="Everything, as without --deletes.")
     @base.json_option
     @base.run
-    async def pause(why: str, as_json: bool) -> None:
-        await _set(settings, as_json, {"paused": True, "why": why})
+    async def pause(why: str, deletes: bool, everything: bool, as_json: bool) -> None:
+        _assert_one(deletes, everything)
+        if not why.strip():
+            base.fail("say why: `status` shows it to whoever asks months later")
+        await _pause(settings, why.strip(), deletes=deletes, as_json=as_json)
 
-    @click.command("resume", help="Let delivery go on.  Example: faust -A streams.app resume")
+    @click.command(
+        "resume",
+        help="Let delivery go on.  Example: faust -A streams.app resume --deletes",
+    )
+    @click.option("--deletes", is_flag=True, help="Only deletes; what else is paused stays so.")
+    @click.option("--all", "everything", is_flag=True, help="Everything, as without --deletes.")
     @base.json_option
     @base.run
-    async def resume(as_json: bool) -> None:
-        await _set(settings, as_json, {"paused": False})
+    async def resume(deletes: bool, everything: bool, as_json: bool) -> None:
+        _assert_one(deletes, everything)
+        await _resume(settings, deletes=deletes, as_json=as_json)
 
     return [pause, resume]
 
 
-async def _set(settings: Settings, as_json: bool, body: dict[str, Any]) -> None:
-    body |= {"who": getpass.getuser(), "at": time.time()}
+def _assert_one(deletes: bool, everything: bool) -> None:
+    if deletes and everything:
+        base.fail("say what: --deletes or --all; not both")
+
+
+async def _pause(settings: Settings, why: str, *, deletes: bool, as_json: bool) -> None:
+    record: dict[str, Any] = {"paused": True, "why": why, "who": getpass.getuser(), "at": time.time()}
     async with Controls(settings) as control:
-        await control.put(DELIVERY, body)
-    if as_json:
-        base.show_json(body)
-    else:
-        click.echo("paused: nothing leaves for cidaas until `resume`" if body["paused"] else "resumed")
+        before = _held(control.state, DELETES if deletes else DELIVERY)
+        await control.put(DELETES if deletes else DELIVERY, record)
+    said = (
+        f"deletes are paused: {pause_words(record)}; everybody else goes on. `resume --deletes` ends it"
+        if deletes
+        else f"paused: {pause_words(record)}; nothing leaves for cidaas until `resume`"
+    )
+    if before is not None:
+        said += f"\nit was paused before: {pause_words(before)}"
+    what = "deletes" if deletes else "all"
+    consent.done(said, as_json=as_json, what=what, before=before, **record)
+
+
+async def _resume(settings: Settings, *, deletes: bool, as_json: bool) -> None:
+    record: dict[str, Any] = {"paused": False, "who": getpass.getuser(), "at": time.time()}
+    async with Controls(settings) as control:
+        before = {name: held for name in (DELIVERY, DELETES) if (held := _held(control.state, name)) is not None}
+        # Always, for it ends `delivery.start = "paused"`, of which no record stands.
+        for name in [DELETES] if deletes else [DELIVERY, *([DELETES] if DELETES in before else [])]:
+            await control.put(name, record)
+    lines = ["deletes are no longer paused by themselves" if deletes else "resumed"]
+    if DELIVERY in before:
+        lines.append(f"everything {'is still' if deletes else 'was'} paused: {pause_words(before[DELIVERY])}")
+    if DELETES in before:
+        lines.append(f"deletes were paused: {pause_words(before[DELETES])}")
+    what = "deletes" if deletes else "all"
+    consent.done("\n".join(lines), as_json=as_json, what=what, before=list(before.values()), **record)
+
+
+def _held(state: dict[str, dict[str, Any]], name: str) -> dict[str, Any] | None:
+    record = state.get(name, {})
+    return record if record.get("paused") else None
+
+
+def pause_words(record: dict[str, Any]) -> str:
+    """Why, by whom and since when something is paused; who paused in pipeline.toml did so at no moment."""
+    since = record.get("at")
+    when = time.strftime(", since %Y-%m-%d %H:%M:%S UTC", time.gmtime(since)) if since else ""
+    return f"{record.get('why', '')} ({record.get('who', 'somebody')}{when})"

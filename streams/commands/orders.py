@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import urlencode
 
 import click
@@ -17,15 +17,15 @@ from streams.rows import Control, write_control
 from streams.standing import Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from streams.ledger import Situation
     from streams.settings import Settings
 
+T = TypeVar("T")
+
 #: Records on their way to the broker at a time.
 _MANY = 1_000
-
-yes_option = click.option("--yes", is_flag=True, help="Do it; without it only say what would happen.")
 
 
 async def standing(settings: Settings, situation: Situation, reason: str = "", limit: int | None = None) -> Standing:
@@ -82,23 +82,50 @@ def many(users: Sequence[Any]) -> str:
 
 async def order(settings: Settings, orders: Sequence[tuple[str, Control]]) -> list[dict[str, Any]]:
     """Append a control record for each user to its own partition, in order with the user's changes."""
-    producer = kafka.producer(settings.kafka)
     placed = []
-    try:
-        await producer.start()
-        for start in range(0, len(orders), _MANY):
-            sent = []
-            for user, control in orders[start : start + _MANY]:
-                key = user.encode()
-                number = partition_of(key, settings.partitions)
-                value = write_control(control)
-                sent.append((user, await producer.send(settings.topics.identity, value, key=key, partition=number)))
-            for user, confirmed in sent:
-                meta = await confirmed
-                placed.append({"user": user, "partition": meta.partition, "offset": meta.offset})
-    finally:
-        await producer.stop()
+    async with Desk(settings) as desk:
+        for some in batches(orders):
+            placed += await desk.order(some)
     return placed
+
+
+def batches(some: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Cut into what is on its way to the broker at a time."""
+    for start in range(0, len(some), _MANY):
+        yield some[start : start + _MANY]
+
+
+class Desk:
+    """Where orders are placed; open while it is used as an asynchronous context manager."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def __aenter__(self) -> Self:
+        self._producer = kafka.producer(self._settings.kafka)
+        try:
+            await self._producer.start()
+        except BaseException:
+            await self._producer.stop()
+            raise
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._producer.stop()
+
+    async def order(self, some: Sequence[tuple[str, Control]]) -> list[dict[str, Any]]:
+        """Place these orders, and return where they stand when the broker has confirmed all of them."""
+        settings, sent = self._settings, []
+        for user, control in some:
+            key = user.encode()
+            number = partition_of(key, settings.partitions)
+            value = write_control(control)
+            sent.append((user, await self._producer.send(settings.topics.identity, value, key=key, partition=number)))
+        placed = []
+        for user, confirmed in sent:
+            meta = await confirmed
+            placed.append({"user": user, "partition": meta.partition, "offset": meta.offset})
+        return placed
 
 
 def lines(found: Standing) -> str:

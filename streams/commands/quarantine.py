@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streams.cidaas.refusals import remedy
-from streams.commands import base, orders
+from streams.commands import base, consent, orders
 from streams.commands.user import look_up, text
 from streams.ledger import Situation
 from streams.rows import Answer, Resync, Word
@@ -33,7 +33,7 @@ def commands(settings: Settings) -> list[click.Command]:
 
     @quarantine.command(
         "list",
-        help="Count them by reason and name them, the latest first.  Example: faust -A streams.app quarantine list",
+        help="Count and name them, the latest first.  Example: faust -A streams.app quarantine list --limit 5",
     )
     @click.option("--reason", default="", help="Only those that are refused for this reason.")
     @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="So many users.")
@@ -78,7 +78,7 @@ def commands(settings: Settings) -> list[click.Command]:
     @_reason
     @_all
     @_dropped
-    @orders.yes_option
+    @consent.yes_option
     @base.json_option
     @base.run
     async def retry(
@@ -97,7 +97,7 @@ def commands(settings: Settings) -> list[click.Command]:
     @_users
     @_reason
     @_all
-    @orders.yes_option
+    @consent.yes_option
     @base.json_option
     @base.run
     async def drop(users: tuple[str, ...], reason: str, everybody: bool, yes: bool, as_json: bool) -> int:
@@ -120,14 +120,13 @@ async def _give(
 ) -> int:
     """Give the orders; for more than one user only with --yes."""
     if len(found) > 1 and not yes:
-        click.echo(f"{orders.many(found)} would be {what}: {orders.by_reason(found)}. Repeat with --yes to do it.")
+        would = f"{orders.many(found)} would be {what}: {orders.by_reason(found)}."
+        consent.preview(would, as_json=as_json, users=[{"user": user["user"]} for user in found])
         return base.OK
     placed = await orders.order(settings, asked)
-    if as_json:
-        base.show_json({"users": placed})
-    elif not placed:
-        click.echo("nobody is among them, and nothing was asked for")
-    else:
+    said = "nobody is among them, and nothing was asked for"
+    if placed:
         where = f"`quarantine show {placed[0]['user']}`" if len(placed) == 1 else "`quarantine list`"
-        click.echo(f"asked for, of {orders.many(placed)}; {where} shows what becomes of it")
+        said = f"asked for, of {orders.many(placed)}; {where} shows what becomes of it"
+    consent.done(said, as_json=as_json, changed=bool(placed), users=placed)
     return base.OK

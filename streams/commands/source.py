@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streams import brake
-from streams.commands import base
+from streams.commands import base, consent
 from streams.commands.status import sweep_words
 from streams.control import SWEEP
 from streams.offline import Controls, control_state
@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from streams.source.guard import Finding
 
 
+#: What a sweep does with those who differ.
+_FOUND = (
+    "users whose rows are gone will be deleted at cidaas (behind the delete brake), those who are missing or have "
+    "other credential rows will be read again"
+)
+
+
 def commands(settings: Settings) -> list[click.Command]:
     """The commands of this file."""
 
@@ -38,8 +45,7 @@ def commands(settings: Settings) -> list[click.Command]:
 
     @source.command(
         "check",
-        help="Say what is wrong with the source, also what was seen earlier and still stands.  "
-        "Example: faust -A streams.app source check",
+        help="Say what is wrong with the source, now and still.  Example: faust -A streams.app source check --json",
     )
     @base.json_option
     @base.run
@@ -53,41 +59,44 @@ def commands(settings: Settings) -> list[click.Command]:
 
     @source.command(
         "repair",
-        help="Read the tables again and compare all users, after changes were lost.  "
-        "Example: faust -A streams.app source repair",
+        help="Read the tables again, after changes were lost.  Example: faust -A streams.app source repair --yes",
     )
-    @click.option("--yes", is_flag=True, help="Do it; without it only say what would happen.")
     @click.option("--accept-database", is_flag=True, help="Believe another database than before: restored, moved.")
+    @consent.yes_option
+    @base.json_option
     @base.run
-    async def repair_(yes: bool, accept_database: bool) -> int:
+    async def repair_(accept_database: bool, yes: bool, as_json: bool) -> int:
         try:
-            await _repair(settings, yes=yes, accept=accept_database)
+            await _repair(settings, yes=yes, accept=accept_database, as_json=as_json)
         except (repair.RepairError, ConnectError) as error:
             base.fail(str(error), base.WRONG)
         return base.OK
 
     @source.command(
         "sweep",
-        help="Compare the rows of all users on both sides.  Example: faust -A streams.app source sweep --wait",
+        help="Compare the rows of all users on both sides.  Example: faust -A streams.app source sweep --wait --yes",
     )
     @click.option("--wait", is_flag=True, help="Wait until every partition has been compared, and say what was found.")
-    @click.option("--why", default="by hand", help="A note for `status`.")
+    @click.option("--why", default="by hand", show_default=True, help="A note for `status`.")
+    @consent.yes_option
     @base.json_option
     @base.run
-    async def sweep(wait: bool, why: str, as_json: bool) -> int:
+    async def sweep(wait: bool, why: str, yes: bool, as_json: bool) -> int:
         async with Controls(settings) as control:
+            last = summary(control.state, range(settings.partitions))
+            if not yes:
+                consent.preview(_sweeping(last), as_json=as_json, last=last)
+                return base.OK
             body = request(why)
             await control.put(SWEEP, body)
+            said = f"asked for: {_FOUND}; nothing else changes"
             if not as_json:
-                click.echo(
-                    "asked for: users whose rows are gone will be deleted at cidaas (behind the delete brake), "
-                    "those who are missing or have other credential rows will be read again; nothing else changes"
-                )
+                click.echo(said)
             if wait:
                 await _wait(settings, control, str(body["id"]), say=not as_json)
             answer = summary(control.state, range(settings.partitions))
         if as_json:
-            base.show_json(answer)
+            base.show_json({**(answer or {}), "changed": True, "said": said})
         return base.OK
 
     return [source]
@@ -124,12 +133,21 @@ def _listed(problems: list[dict[str, str]]) -> str:
     return "\n".join(f"! {problem['what']}\n  {problem['remedy']}" for problem in problems)
 
 
-async def _repair(settings: Settings, *, yes: bool, accept: bool) -> None:
+def _sweeping(last: dict[str, Any] | None) -> list[str]:
+    steps = ["compare the rows of all users on both sides, in all workers", _FOUND]
+    if last is not None and last["state"] != "done":
+        steps.append(f"begin anew the one of {_when(last['asked_at'])}, which has not ended ({last['asked_for']})")
+    return steps
+
+
+async def _repair(settings: Settings, *, yes: bool, accept: bool, as_json: bool) -> None:
     look, admin = await look_once(settings), Admin(settings)
     async with Controls(settings) as control:
         system = await _assert_possible(look, admin)
         problems = standing(settings, control.state, look)
-        click.echo(_listed(problems) or "no change is known to be lost; a repair reads everything again all the same")
+        if not as_json:
+            none = "no change is known to be lost; a repair reads everything again all the same"
+            click.echo(_listed(problems) or none)
         identity = (control.identity or {}).get("source", system)
         if identity != system and not accept:
             base.fail(
@@ -139,12 +157,15 @@ async def _repair(settings: Settings, *, yes: bool, accept: bool) -> None:
         assert look.database is not None
         enable = identity != system or bool(guard.publication(settings, look.database.publication, streamed=True))
         if not yes:
-            click.echo(_preview(settings, enable=enable, moved=identity != system))
+            steps = _steps(settings, enable=enable, moved=identity != system)
+            consent.preview(steps, as_json=as_json, problems=problems)
             return
+        told: list[str] = []
+        say = told.append if as_json else click.echo
         async with Connect(settings.connect_url) as connect:
-            run = repair.Repair(settings, control, connect, admin, click.echo, connector_config(settings))
+            run = repair.Repair(settings, control, connect, admin, say, connector_config(settings))
             await run.run(look, enable=enable)
-        click.echo(_afterwards(control.state))
+        consent.done(_afterwards(control.state), as_json=as_json, problems=problems, steps=told)
 
 
 async def _assert_possible(look: Look, admin: Admin) -> str:
@@ -163,9 +184,9 @@ async def _assert_possible(look: Look, admin: Admin) -> str:
     return look.database.system
 
 
-def _preview(settings: Settings, *, enable: bool, moved: bool) -> str:
+def _steps(settings: Settings, *, enable: bool, moved: bool) -> list[str]:
     name = settings.source.name
-    steps = [
+    return [
         f"stop the connector {name} and delete its position; drop its replication slot {name}",
         *(["do what `cdc enable` does"] if enable else []),
         "begin a new source epoch" + (", and believe this database from now on" if moved else ""),
@@ -173,7 +194,6 @@ def _preview(settings: Settings, *, enable: bool, moved: bool) -> str:
         "compare all users; those whose rows are gone are deleted at cidaas, behind the delete brake",
         "clear the faults above",
     ]
-    return "\n".join(["This would:", *(f"  - {step}" for step in steps), "Repeat with --yes to do it."])
 
 
 def _afterwards(state: Mapping[str, Any]) -> str:

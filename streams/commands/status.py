@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streams.commands import base
+from streams.commands.delivery import pause_words
 from streams.identity import RefusedError
 from streams.offline import control_state
 from streams.quantities import duration
@@ -89,6 +90,7 @@ async def collect(settings: Settings) -> dict[str, Any]:
         "users_per_call": max((worker.get("users_per_call", 0) for worker in workers), default=0),
         "outcomes": dict(outcomes),
         "paused": next((worker["paused"] for worker in workers if worker.get("paused")), None),
+        "deletes_paused": next((one for worker in workers if (one := worker.get("deletes_paused"))), None),
         "only": next((worker["only"] for worker in workers if worker.get("only")), None),
         "brake": next((worker["brake"] for worker in workers if worker.get("brake")), None),
         "foreign_subs": max((worker.get("foreign_subs", 0) for worker in workers), default=0),
@@ -182,11 +184,14 @@ def _problems(
         if worker.get("starting"):
             add("starting", f"worker {worker['worker']} is still starting", "Wait a moment.")
     if body["paused"]:
-        why = f"delivery is paused: {body['paused'].get('why', '')}"
+        why = f"delivery is paused: {pause_words(body['paused'])}"
         if body["paused"].get("limit"):
             add("refusals", why, REMEDY)
         else:
             add("paused", why, "Run `resume` when it may go on.")
+    if body["deletes_paused"]:
+        what = f"deletes are paused: {pause_words(body['deletes_paused'])}"
+        add("deletes_paused", what, "Run `resume --deletes` when they may go on.")
     if (body["brake"] or {}).get("tripped"):
         why = body["brake"]["tripped"]["why"]
         add("delete_brake", f"deletes are parked: {why}", "Run `deletes allow` or `deletes reject`.")

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streams.commands import base
+from streams.commands import base, consent
 from streams.source import topics as source_topics
 
 if TYPE_CHECKING:
     from streams.settings import Settings
+
+_THERE = "there, as it must be"
 
 
 def commands(settings: Settings) -> list[click.Command]:
@@ -18,22 +20,27 @@ def commands(settings: Settings) -> list[click.Command]:
 
     @click.command(
         "topics",
-        help="Make the topics that are missing and check the settings of the others.  "
-        "Example: faust -A streams.app topics",
+        help="Make the missing topics, check the others.  Example: faust -A streams.app topics --yes",
     )
+    @consent.yes_option
     @base.json_option
     @base.run
-    async def topics(as_json: bool) -> int:
+    async def topics(yes: bool, as_json: bool) -> int:
         try:
-            made = await source_topics.ensure(settings)
+            missing = await source_topics.missing(settings)
+            made = await source_topics.ensure(settings) if yes else []
         except source_topics.TopicError as error:
             base.fail(str(error))
-        table = source_topics.topic_table(settings)
-        if as_json:
-            base.show_json({"made": made, "topics": [topic.name for topic in table]})
-        else:
-            rows = [(t.name, "made" if t.name in made else "there, as it must be") for t in table]
-            click.echo(base.table(rows))
+        names = [topic.name for topic in source_topics.topic_table(settings)]
+        if (missing.topics or missing.births) and not yes:
+            steps = [f"make the topic {name}" for name in missing.topics]
+            if missing.births:
+                steps.append(f"write the first records of {settings.topics.identity}, whose maker did not end")
+            consent.preview(steps, as_json=as_json, missing=missing.topics, topics=names)
+            return base.OK
+        said = base.table([(name, "made" if name in made else _THERE) for name in names])
+        changed = bool(made) or missing.births
+        consent.done(said, as_json=as_json, changed=changed, made=made, topics=names)
         return base.OK
 
     return [topics]

@@ -132,8 +132,13 @@ class Connect:
         await self._until(name, lambda status: status.state == "STOPPED" and not status.tasks, "STOPPED", seconds)
 
     async def resume(self, name: str) -> None:
-        """Start a stopped connector. Check slot against stored offset before: a gap shows no more afterwards."""
+        """Start a stopped connector; returns when it says so no more, or after a moment.
+
+        Check slot against stored offset before: a gap shows no more afterwards.
+        """
         await self._send("PUT", f"/connectors/{name}/resume")
+        with contextlib.suppress(ConnectorFailed):  # what is wrong, `wait_running` says better
+            await self._until(name, lambda status: status.state not in ("STOPPED", "PAUSED"), "starting", 5)
 
     async def restart(self, name: str, *, only_failed: bool = True) -> None:
         """Start failed (or all) tasks again; returns when the failure shows no more, or has come back."""

@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from streams import brake
-from streams.control import IDENTITY, REPAIR, SWEEP
+from streams.control import DELETES, IDENTITY, REPAIR, SWEEP
 from streams.source import faults, runs
 from streams.source.connect import cause
 from streams.source.memory import Memory, recall, remember
@@ -85,7 +85,10 @@ def doubt(state: Mapping[str, Any]) -> str:
     """Why no delete may leave now, "" when it may: what is gone from the tables may come back with the repair."""
     for fault in faults.standing(state):
         return f"a fault of the source stands: {fault.what}"
-    return "a source repair has not ended" if open_note(state) is not None else ""
+    if open_note(state) is not None:
+        return "a source repair has not ended"
+    held = state.get(DELETES, {})
+    return f"{held['who']} paused them ({held['why']})" if held.get("paused") else ""
 
 
 class Tools(Protocol):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,10 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from streams.kafka import connection
-from streams.source.births import complete_births
+from streams.source.births import complete_births, read_births
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from streams.settings import Settings
 
@@ -79,17 +80,49 @@ def _kept(milliseconds: int) -> dict[str, str]:
     return {"cleanup.policy": "delete", "retention.ms": str(milliseconds)}
 
 
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What `ensure` would make: topics, and the birth records of `legacy.identity` where a maker of it has died."""
+
+    topics: tuple[str, ...] = ()
+    births: bool = False
+
+
+async def missing(settings: Settings) -> Missing:
+    """Look, and change nothing; refuse existing topics that are different (TopicError)."""
+    table, identity = topic_table(settings), settings.topics.identity
+    async with _admin(settings) as admin:
+        there = await _partitions(admin)
+        if problems := await _differences(admin, there, tuple(topic for topic in table if topic.name in there)):
+            raise TopicError("\n".join(problems))
+        try:
+            births = identity in there and None in (await read_births(settings)).values()
+        except ValueError as error:
+            raise TopicError(str(error)) from None
+    return Missing(tuple(topic.name for topic in table if topic.name not in there), births)
+
+
 async def ensure(settings: Settings) -> list[str]:
     """Make the missing topics and return their names; refuse existing ones that are different (TopicError)."""
-    admin = AIOKafkaAdminClient(**connection(settings.kafka))
-    try:
-        await admin.start()
+    async with _admin(settings) as admin:
         there = await _partitions(admin)
         table = topic_table(settings)
         made = [topic.name for topic in table if topic.name not in there and await _create(admin, settings, topic)]
         there = await _shown(admin, {topic.name for topic in table})
         if problems := await _differences(admin, there, tuple(topic for topic in table if topic.name not in made)):
             raise TopicError("\n".join(problems))
+    if problem := await complete_births(settings, new=settings.topics.identity in made):
+        raise TopicError(problem)
+    return made
+
+
+@asynccontextmanager
+async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A client that asks Kafka; what Kafka does not do becomes a TopicError."""
+    admin = AIOKafkaAdminClient(**connection(settings.kafka))
+    try:
+        await admin.start()
+        yield admin
     except KafkaError as error:
         raise TopicError(
             f"Kafka at {settings.kafka.bootstrap_servers} did not do what was asked ({error}): is it running, and are "
@@ -97,9 +130,6 @@ async def ensure(settings: Settings) -> list[str]:
         ) from error
     finally:
         await admin.close()
-    if problem := await complete_births(settings, new=settings.topics.identity in made):
-        raise TopicError(problem)
-    return made
 
 
 async def _partitions(admin: AIOKafkaAdminClient) -> dict[str, int]:

@@ -88,7 +88,7 @@ def test_records_that_nobody_can_read(ruins: Callable[..., Arena]) -> None:
             said = sync.command("status")
             assert said.code == 1
             assert f"{told} records without a readable key" in said.out, said.out
-    assert sync.command("source", "sweep", "--wait").code == 0
+    assert sync.command("source", "sweep", "--wait", "--yes").code == 0
     said = sync.command("status")
     assert "without a readable key" not in said.out, said.out
     arena.figure("malformed records", told + 3 * len(users))

@@ -318,7 +318,7 @@ def delete(arena: Arena, *topics: str) -> None:
 
     run_async(left(list(topics)))
     until(lambda: not run_async(left([])), "the broker has deleted the topics")
-    said = arena.sync.command("topics")
+    said = arena.sync.command("topics", "--yes")
     assert said.code == 0, said
 
 

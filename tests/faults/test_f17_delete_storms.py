@@ -96,7 +96,7 @@ def test_truncate(ruins: Callable[..., Arena]) -> None:
     began = time.monotonic()
     arena.named("truncated", began, 60)
     assert deletes(arena) == 0
-    said = arena.sync.command("source", "sweep", "--wait")
+    said = arena.sync.command("source", "sweep", "--wait", "--yes")
     assert said.code in (0, 1), said
     all_parked(arena, 1_000)
     assert deletes(arena) == 0, "a sweep's removals are held by the brake, too"

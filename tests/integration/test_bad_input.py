@@ -84,7 +84,7 @@ def test_a_variable_with_an_unknown_value_is_named_and_a_secret_is_not_shown(idl
 
 def test_an_unreachable_database(idle: Pipeline) -> None:
     url = f"postgresql://u:geheim@{CLOSED}/legacy"
-    said = idle.command("cdc", "enable", LEGACY_ADMIN_URL=url)
+    said = idle.command("cdc", "enable", "--yes", LEGACY_ADMIN_URL=url)
     said.refused(2, "LEGACY_ADMIN_URL")
     idle.command("user", "--email", "ada@example.org", LEGACY_DATABASE_URL=url).refused(2, "legacy database")
     status = idle.command("status", LEGACY_DATABASE_URL=url)
@@ -95,7 +95,7 @@ def test_an_unreachable_database(idle: Pipeline) -> None:
 
 
 def test_a_wrong_password(idle: Pipeline) -> None:
-    for name, words in (("LEGACY_ADMIN_URL", ("cdc", "enable")), ("LEGACY_DATABASE_URL", ("status",))):
+    for name, words in (("LEGACY_ADMIN_URL", ("cdc", "enable", "--yes")), ("LEGACY_DATABASE_URL", ("status",))):
         url = re.sub(r":[^:@/]+@", ":falsch-4711@", idle.env[name])
         said = idle.command(*words, **{name: url})
         assert said.code == (2 if name == "LEGACY_ADMIN_URL" else 1), said
@@ -144,7 +144,7 @@ def replica(tmp_path: Path) -> Iterator[Layout]:
 
 def test_wal_level_is_not_logical(idle: Pipeline, replica: Layout) -> None:
     env = {name: replica.env[name] for name in ("LEGACY_ADMIN_URL", "LEGACY_DATABASE_URL")}
-    said = idle.command("cdc", "enable", **env)
+    said = idle.command("cdc", "enable", "--yes", **env)
     said.refused(1, "wal_level", "logical", "restart")
     with postgres.connect(replica) as legacy:
         assert legacy.execute("SELECT count(*) FROM pg_publication").fetchone() == (0,), "nothing was done by halves"
@@ -166,12 +166,12 @@ def test_a_failed_connector_is_shown_and_apply_starts_it_again(sync: Pipeline) -
         assert status.code == 1
         assert "the connector failed" in status.out
         assert "connector apply" in status.out
-        again = sync.command("connector", "apply")
+        again = sync.command("connector", "apply", "--yes")
         assert again.code == 1, again
         assert TRACEBACK not in again.text
     finally:
         sync.legacy.run("ALTER ROLE cdc_debezium LOGIN")
-    assert sync.command("connector", "apply").code == 0
+    assert sync.command("connector", "apply", "--yes").code == 0
     sync.legacy.sign_up(18_001)
     sync.cidaas.await_user(18_001, seconds=60)
 

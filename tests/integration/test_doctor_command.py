@@ -44,7 +44,7 @@ class Broken:
     after: tuple[str, ...] = field(default=())
 
 
-ENABLE = ("cdc", "enable")
+ENABLE = ("cdc", "enable", "--yes")
 DATABASE = {
     "column right": Broken(
         (f"REVOKE SELECT (secret) ON credentials FROM {READER}",), "column_rights", "cdc enable", command=ENABLE
@@ -135,7 +135,7 @@ def test_topics_and_connector(sync: Pipeline, settings: Settings) -> None:
     connector = f"{sync.env['CONNECT_URL']}/connectors/cidaas_sync"
     httpx.put(f"{connector}/stop", trust_env=False).raise_for_status()
     found = faults(sync)
-    assert sync.command("connector", "apply").code == 0
+    assert sync.command("connector", "apply", "--yes").code == 0
     assert found == {"connector_state": "Run `connector apply`."}
     assert faults(sync) == {}
 

@@ -33,7 +33,7 @@ def test_a_slot_that_was_dropped_is_named_and_repaired(sync: Pipeline) -> None:
     said = sync.command("status")
     assert said.code == 1
     assert "the replication slot is gone" in said.out and "source repair" in said.out
-    sync.command("connector", "apply").refused(1, "not started", "source repair")
+    sync.command("connector", "apply", "--yes").refused(1, "not started", "source repair")
     sync.command("source", "check").refused(1, "slot is gone", lines=8)
     preview = sync.command("source", "repair")
     assert preview.code == 0 and "Repeat with --yes" in preview.out

@@ -54,7 +54,7 @@ def test_what_nobody_captured_is_found_by_a_sweep(sync: Pipeline) -> None:
     sync.cidaas.await_user(after)  # the source has passed them
     assert sync.cidaas.entity(gone) and not sync.cidaas.states(new), "they were lost"
 
-    said = sync.command("source", "sweep", "--wait", "--why", "a test")
+    said = sync.command("source", "sweep", "--wait", "--yes", "--why", "a test")
     assert said.code == 0, said
     assert "done; 1 gone, 1 missing, 4 with other credentials" in said.out
     status = sync.command("status").out

@@ -287,7 +287,8 @@ def test_without_a_name_all_are_answered_and_only_with_yes(asked: Asked, words: 
     """As it was before there were names."""
     said = asked.say(*words)
     assert said.exit_code == 0 and "30 deletes" in said.output and "--yes" in said.output
-    assert asked.control.puts == []
+    body = orjson.loads(asked.say(*words, "--json").output)
+    assert (body["changed"], body["decisions"]) == (False, 30) and asked.control.puts == []
     assert asked.say(*words, "--yes").exit_code == 0
     assert asked.control.puts == [brake.TRIPPED] and asked.placed == []
     assert asked.control.state[brake.TRIPPED]["allow"] is (words[0] == "allow")
@@ -297,6 +298,7 @@ def test_named_users_are_answered_alone(asked: Asked) -> None:
     """The brake's own record stays as it is, and so do the others."""
     said = asked.say("allow", "41", "43")
     assert said.exit_code == 0 and "the deletes of 2 users would be sent" in said.output and asked.placed == []
+    assert orjson.loads(asked.say("allow", "41", "43", "--json").output)["changed"] is False and asked.placed == []
     assert asked.say("allow", "41", "43", "--yes").exit_code == 0
     assert asked.say("reject", "42", "--yes").exit_code == 0
     assert [(user, answer.word, answer.version) for user, answer in asked.placed] == [

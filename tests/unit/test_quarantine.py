@@ -380,7 +380,9 @@ def test_more_than_one_user_is_asked_for_only_with_yes(asked: Asked) -> None:
     """A person sees whom it is about before it is done."""
     said = asked.say("drop", "--all")
     assert said.exit_code == 0 and "3 users would be signed off" in said.output and "--yes" in said.output
-    assert asked.placed == []
+    body = orjson.loads(asked.say("drop", "--all", "--json").output)
+    assert body["changed"] is False and "3 users would be signed off" in body["would"][0]
+    assert [user["user"] for user in body["users"]] == ["41", "42", "43"] and asked.placed == []
     assert asked.say("drop", "--all", "--yes").exit_code == 0
     assert [(user, answer.word, answer.version) for user, answer in asked.placed] == [
         (user, Word.DROP, (1, 40)) for user in ("41", "42", "43")

@@ -312,6 +312,7 @@ def test_status_says_why_and_what_to_look_at() -> None:
     source = Look()
     body = {
         "paused": {"paused": True, "limit": True, "why": "50 of the last 60"},
+        "deletes_paused": None,
         "brake": None,
         "sweep": None,
         "foreign_subs": 0,
