@@ -51,7 +51,6 @@ def test_each_way_to_lose_changes_by_the_server_is_named() -> None:
 
 def test_the_names_of_the_example_are_those_of_the_configuration() -> None:
     source = SETTINGS.source
-    assert f"connectors/{source.name}/stop" in LEGACY
     assert f"pg_drop_replication_slot('{source.name}')" in LEGACY
     assert "failover" not in " ".join(connector_config(SETTINGS)), (
         "a failover slot: legacy-server.md says there is none"
