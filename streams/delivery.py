@@ -264,7 +264,7 @@ class Delivery:
             keys = [user[2:] for user in members]
             partition.doubted.difference_update(keys)  # a call that begins from here on is a proof
             for user, key, (snap, entry) in zip(members, keys, partition.read(keys), strict=True):
-                if not self.only.admits(partition, key, entry is not None):
+                if not self.only.admits(partition, key, entry):
                     self._land(user)
                     continue
                 jobs.append(self.inspector.inspect(partition, user, key, snap, entry))

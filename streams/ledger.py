@@ -96,6 +96,11 @@ def head(value: bytes) -> Head:
     return Head(owner, count, (epoch, offset), mapping_id, state)
 
 
+def answered(value: bytes) -> bool:
+    """Say whether cidaas was ever asked for this user: what a person orders makes an entry without a version."""
+    return head(value).version != NEVER
+
+
 def decode(value: bytes) -> Entry:
     """Decode an entry from the changelog or the store."""
     owner, count, epoch, offset, identity, state = _HEAD.unpack_from(value)

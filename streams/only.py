@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from streams import ledger
+
 if TYPE_CHECKING:
-    from streams.state import Partition
+    from streams.state import Partition, Stored
 
 
 class Only:
@@ -16,13 +18,13 @@ class Only:
         self._only = frozenset(only) if isinstance(only, tuple) else only
         self._partitions = partitions
 
-    def admits(self, partition: Partition, key: bytes, known: bool) -> bool:
-        """Whether this user may leave now; a new one is counted. `known`: it has a ledger entry, so it is one of N."""
+    def admits(self, partition: Partition, key: bytes, entry: Stored | None) -> bool:
+        """Whether this user may leave now; a new one is counted. Whose entry has a version is one of N already."""
         if self._only is None:
             return True
         if not isinstance(self._only, int):
             return key.decode(errors="replace") in self._only
-        if known:
+        if _is_out(entry):
             return True
         return partition.admitted < self._share(partition, self._only) and partition.admit()
 
@@ -30,10 +32,14 @@ class Only:
         """Why this user may not leave; "" if it may."""
         if isinstance(self._only, int):
             full = partition.admitted >= self._share(partition, self._only)
-            waits = full and partition.ledger.store.get(key) is None
+            waits = full and not _is_out(partition.ledger.store.get(key))
             return f"delivery.only lets the first {self._only} users out, and it is not among them" if waits else ""
         waits = self._only is not None and key.decode(errors="replace") not in self._only
         return "delivery.only (or DELIVERY_ONLY) names other users" if waits else ""
 
     def _share(self, partition: Partition, only: int) -> int:
         return only // self._partitions + (partition.number < only % self._partitions)
+
+
+def _is_out(entry: Stored | None) -> bool:
+    return entry is not None and ledger.answered(entry.value)

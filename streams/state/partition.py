@@ -83,7 +83,7 @@ class Partition:
         self.replay_end = 0
         #: delete decisions of the last minutes (the brake); loaded at the take-over.
         self.decisions = Decisions()
-        #: users with a ledger entry, for `delivery.only` = first N.
+        #: users of whom cidaas was asked, for `delivery.only` = first N.
         self.admitted = 0
         self.last_write = time.monotonic()
 
@@ -289,7 +289,7 @@ class Partition:
             if entry_key == key:
                 mine = entry
                 entry_key, entry = next(entries, (None, None))
-            self.admitted += mine is not None
+            self.admitted += mine is not None and ledger.answered(mine.value)
             self.known += 1
             if snapshots.head(snap.value).flags & GONE:
                 self.gone += 1

@@ -17,6 +17,7 @@ from streams.cidaas.refusals import Reason
 from streams.jobs import Do
 from streams.ledger import Entry, Situation, State
 from streams.pipeline import Pipeline
+from streams.rows import Resync
 from streams.snapshots import Snapshot
 from streams.state import TableKind, records
 
@@ -152,6 +153,22 @@ def test_a_canary_sends_only_whom_it_names(tmp_path: Path, only: Any) -> None:
         assert world.where(1) is Situation.PENDING
 
     play(tmp_path, scenario, settings_with(only=only))
+
+
+def test_an_order_lets_nobody_past_the_canary(tmp_path: Path) -> None:
+    """A pipeline for another tenant reads the topic from its beginning, with every `resync` of the former one in it."""
+
+    async def scenario(world: World) -> None:
+        await world.sign_up(1, 2, 3)
+        for number in (1, 2, 3):
+            world.put_control(number, Resync("me"))
+        await world.joined()
+        world.go()
+        await asyncio.sleep(60)
+        assert len(world.tenant.users) == 1
+        assert sorted(world.where(number).name for number in (1, 2, 3)) == ["IN_SYNC", "PENDING", "PENDING"]
+
+    play(tmp_path, scenario, settings_with(only=12))
 
 
 # -- C3: an answer is believed per user ------------------------------------------------------------------------------
