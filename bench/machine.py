@@ -19,6 +19,7 @@ from demo.stack.places import CONNECTORS, ROOT
 from demo.stack.postgres import binaries
 from demo.stack.prerequisites import java_command
 
+_WRITTEN = (":!bench/results.json", ":!bench/profiles", ":!docs/figures.md", ":!README.md")
 _WORKER = ("faust-streaming", "aiokafka", "rocksdict", "httpx", "orjson", "uvloop")
 
 
@@ -32,7 +33,8 @@ def about() -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": _git("rev-parse", "--short=10", "HEAD"),
-        "changed_files": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        # What scenarios before this one have written is no change of what is measured.
+        "changed_files": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ".", *_WRITTEN)),
         "machine": {
             "cpu": _cpu(),
             "cores": os.cpu_count(),

@@ -53,8 +53,11 @@ def quoted(results: Results) -> str:
     judged = [(target, found) for target in TARGETS if (found := target.judge(results)) is not None]
     if not judged:
         return "Nothing has been measured yet; `make bench` writes [docs/figures.md](docs/figures.md).\n"
-    lines = ["| figure | must | measured |", "| --- | --- | --- |"]
-    lines += [f"| {target.figure} | {target.must or target.aim} | {found.text} |" for target, found in judged]
+    lines = ["| figure | must | measured | |", "| --- | --- | --- | --- |"]
+    lines += [
+        f"| {target.figure} | {target.must or target.aim} | {found.text} | {_verdict(target, found)} |"
+        for target, found in judged
+    ]
     text = f"{_place(results)} All figures and how to measure them: [docs/figures.md](docs/figures.md)."
     return "\n".join([*lines, "", text, ""])
 
