@@ -89,13 +89,18 @@ def keys_of(
 class Moment(Loader):
     """A date or a time as Debezium writes it, made of PostgreSQL's own text (DateStyle is ISO, TimeZone is UTC).
 
-    That takes a fraction of the way by a datetime, which has none for `infinity` or a year before Christ: those pass on
-    as texts that are no times, and the mapping notes it.
+    Debezium 3.7 writes six digits of a second in any case (measured: initial snapshot and stream), PostgreSQL as few as
+    it can. The way by a datetime takes several times as long, and there is none for `infinity` or a year before Christ:
+    those pass on as texts that are no times, and the mapping notes it.
     """
 
     def load(self, data: Buffer) -> str:
         """Return the text."""
-        return bytes(data).decode().replace(" ", "T", 1).removesuffix("+00") + "Z"
+        text = bytes(data).decode().replace(" ", "T", 1).removesuffix("+00")
+        if "T" in text and text[-1].isdigit():
+            whole, _, fraction = text.partition(".")
+            text = f"{whole}.{fraction:0<6}"
+        return text + "Z"
 
 
 #: Types whose own text is that of Debezium, or nearly so.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from streams.mapping import fingerprint, map_user, status_of
@@ -12,25 +11,17 @@ if TYPE_CHECKING:
 
     from streams.settings import Settings
 
-#: The end of a moment with a fraction of a second; without its last zeros it is the first group.
-_FRACTION = re.compile(r"(?<=T\d\d:\d\d:\d\d)(?:\.0+|(\.\d*?)0+)(?=Z?$)")
-
 
 def likeness(
     settings: Settings, user_id: str, row: Mapping[str, Any] | None, credentials: Iterable[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """`mapping`: the mapping's word for the row, None for no row; `entity`: a fingerprint, "" unless it is live.
 
-    Without the lazy columns, which may differ for long, and with moments in one way of writing.
+    Without the lazy columns, which may differ for long.
     """
     status = None if row is None else status_of(row, settings)
     if row is None or status != "live":
         return {"mapping": status, "entity": ""}
-    values = {name: value for name, value in _alike(row).items() if name not in settings.source.users.lazy}
-    entity = map_user(user_id, values, map(_alike, credentials), settings).entity
+    values = {name: value for name, value in row.items() if name not in settings.source.users.lazy}
+    entity = map_user(user_id, values, credentials, settings).entity
     return {"mapping": status, "entity": fingerprint(entity) if entity is not None else ""}
-
-
-def _alike(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row whose moments have no zeros at the end of their fractions: Debezium writes them, `as_debezium` does not."""
-    return {name: _FRACTION.sub(r"\1", value) if type(value) is str else value for name, value in row.items()}

@@ -238,21 +238,6 @@ def test_a_set_aside_user_is_read_again_anyway(tmp_path: Path) -> None:
     play(tmp_path, scenario)
 
 
-def test_moments_are_compared_however_they_are_written() -> None:
-    """Debezium pads the fraction of a second to six digits, SQL does not: that is no other value."""
-    for column in ("created_at", "updated_at"):
-        seen = [
-            likeness(SETTINGS, "1", user_row(1, **{column: moment}), [credential_row(10, 1)])
-            for moment in ("2016-04-08T03:15:08.969370Z", "2016-04-08T03:15:08.96937Z")
-        ]
-        assert seen[0] == seen[1]
-    created = [
-        likeness(SETTINGS, "1", user_row(1, created_at=moment), [])["entity"]
-        for moment in ("2016-04-08T03:15:08.969370Z", "2016-04-08T03:15:08.969371Z")
-    ]
-    assert created[0] != created[1]
-
-
 # -- the timeline ------------------------------------------------------------------------------------------------------
 
 
