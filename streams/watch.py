@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks; closer while nobody reads the slot, when somebody may lay hands on it.
-_EVERY, _CLOSE = 2.0, 1.0
+#: Seconds between two looks; closer while nobody reads the slot, when somebody may lay hands on it; and before the
+#: first one, because what happens until then (a TRUNCATE) has nothing that it could be compared with.
+_EVERY, _CLOSE, _FIRST = 2.0, 1.0, 0.2
 #: Seconds between two notes of positions alone, and between two sweeps for the same reason.
 _NOTE_EVERY, _SWEEP_EVERY = 60.0, 600.0
 
@@ -63,7 +64,7 @@ class Watch:
         try:
             while True:
                 # A poll: none of what is looked at can call back.
-                await asyncio.sleep(_EVERY if self._inactive_since is None else _CLOSE)
+                await asyncio.sleep(self._interval())
                 await self._pipeline.belonging.follow()
                 if not self._watches():
                     self.forget()
@@ -76,6 +77,11 @@ class Watch:
                     await self.once(look)
         finally:
             await eye.close()
+
+    def _interval(self) -> float:
+        if self._before is None:
+            return _FIRST
+        return _EVERY if self._inactive_since is None else _CLOSE
 
     def _watches(self) -> bool:
         return any(partition.number == 0 for partition in self._pipeline.partitions())
