@@ -96,7 +96,7 @@ def head(value: bytes) -> Head:
     return Head(owner, count, (epoch, offset), mapping_id, state)
 
 
-def answered(value: bytes) -> bool:
+def asked(value: bytes) -> bool:
     """Say whether cidaas was ever asked for this user: what a person orders makes an entry without a version."""
     return head(value).version != NEVER
 

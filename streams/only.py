@@ -42,4 +42,4 @@ class Only:
 
 
 def _is_out(entry: Stored | None) -> bool:
-    return entry is not None and ledger.answered(entry.value)
+    return entry is not None and ledger.asked(entry.value)

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from streams.census import domains, forecast, report
 from streams.census.counting import Count
 from streams.census.forecast import Rate, Survey
 from streams.census.page import page
 from streams.commands import base
+from streams.commands.progress import progress
 from streams.source.everyone import everyone
 from streams.source.merging import User
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from dns.asyncresolver import Resolver
 
     from streams.settings import Settings
@@ -83,7 +78,7 @@ async def take(settings: Settings, rate: float | None, sample: int, resolver: Re
     begun, at = time.monotonic(), time.time()
     async with everyone(settings) as found:
         count = Count(settings, phones_every=max(1, round(found.users / sample)), by_domain=resolver is not None)
-        with _progress("users", found.users) as done:
+        with progress("users", found.users) as done:
             read = 0
             async for one in found.rows:
                 if isinstance(one, User):
@@ -96,7 +91,7 @@ async def take(settings: Settings, rate: float | None, sample: int, resolver: Re
     seconds = time.monotonic() - begun
     resolved = None
     if resolver is not None:
-        with _progress("domains", len(count.domains)) as done:
+        with progress("domains", len(count.domains)) as done:
             resolved = await domains.resolve(list(count.domains), resolver, done)
         count.unresolvable(resolved.dead)
     return Survey(
@@ -120,16 +115,6 @@ async def _measured() -> Rate:
     return (
         Rate(rate, "the last minute's rate") if rate > 0 else Rate(None, "no worker has sent users in the last minute")
     )
-
-
-@contextmanager
-def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show how far it is, on a terminal only."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda done: progress.update(task, completed=done)
 
 
 def _writable(file: Path | None) -> None:

@@ -193,11 +193,18 @@ class Eye:
         try:
             connector = await self._connector()
         except ConnectError as error:
-            connect_away = str(error)
+            connect_away = self._why(error)
         except (KeyError, IndexError, TypeError, ValueError):
             connect_away = f"what answers at {self._connect.url} is not Kafka Connect"
-        stored = await stored_offset(self._settings) if connect_away else None
+        stored = await self._stored() if connect_away else None
         return Look(database, connector, database_away, connect_away, stored)
+
+    def _why(self, error: ConnectError) -> str:
+        return str(error)
+
+    async def _stored(self) -> int | None:
+        """The connector's position by Kafka, for when Connect does not tell it."""
+        return await stored_offset(self._settings)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -289,7 +289,7 @@ class Partition:
             if entry_key == key:
                 mine = entry
                 entry_key, entry = next(entries, (None, None))
-            self.admitted += mine is not None and ledger.answered(mine.value)
+            self.admitted += mine is not None and ledger.asked(mine.value)
             self.known += 1
             if snapshots.head(snap.value).flags & GONE:
                 self.gone += 1

@@ -13,14 +13,13 @@ from streams.doctor.consistency import Whole
 from streams.identity import RefusedError
 from streams.legacy import Legacy, LegacyAwayError
 from streams.offline import control_state
-from streams.source.connect import ConnectError
 from streams.source.look import Eye, Look
-from streams.source.offsets import stored_offset
 
 if TYPE_CHECKING:
     from typing import Any
 
     from streams.settings import Settings
+    from streams.source.connect import ConnectError
 
 #: Seconds for each question.
 PATIENCE = 2.0
@@ -33,23 +32,11 @@ class _Careful(Eye):
         super().__init__(settings, PATIENCE)
         self._readable = settings.topics.connect_offsets in topics
 
-    async def look(self) -> Look:
-        """Ask database and Connect, in the order that `look` explains."""
-        database_away = connect_away = ""
-        database = connector = stored = None
-        try:
-            database = await self._database()
-        except LegacyAwayError as error:
-            database_away = str(error)
-        try:
-            connector = await self._connector()
-        except ConnectError as error:
-            connect_away = away(error, self._connect.url)
-        except (KeyError, IndexError, TypeError, ValueError):
-            connect_away = f"what answers at {self._connect.url} is not Kafka Connect"
-        if connect_away and self._readable:
-            stored = await stored_offset(self._settings)
-        return Look(database, connector, database_away, connect_away, stored)
+    def _why(self, error: ConnectError) -> str:
+        return away(error, self._connect.url)
+
+    async def _stored(self) -> int | None:
+        return await super()._stored() if self._readable else None
 
 
 async def ask(settings: Settings) -> Whole:
