@@ -5,6 +5,7 @@ The wheel's own server object listens on a socket and stops with its Python proc
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -20,6 +21,7 @@ import psycopg
 
 from demo.stack.errors import Missing, StackError
 from demo.stack.places import ROOT
+from demo.stack.process import wait_for
 
 if TYPE_CHECKING:
     from demo.stack.layout import Layout
@@ -65,6 +67,7 @@ def prepare(layout: Layout) -> None:
     """Make the cluster if there is none, and clear what a killed server left in the way."""
     data = layout.data("postgres")
     if (data / "PG_VERSION").exists():
+        _await_orphans(data)
         _disarm_stale_pid(data)
         return
     shutil.rmtree(data, ignore_errors=True)
@@ -82,6 +85,28 @@ def prepare(layout: Layout) -> None:
     if done.returncode:
         shutil.rmtree(data, ignore_errors=True)
         raise StackError(f"initdb failed; the reason is in its words: {done.stderr.strip()}")
+
+
+def _await_orphans(data: Path) -> None:
+    """Wait for the sessions of a killed server to end, as they do by themselves: a new one refuses to start beside them.
+
+    Raises:
+        StackError: some are still there after ten seconds.
+    """
+    if not wait_for(lambda: not _orphans(data), 10):
+        pids = ", ".join(str(process.pid) for process in _orphans(data))
+        raise StackError(f"processes of the PostgreSQL that was killed still use {data}: end them (kill {pids})")
+
+
+def _orphans(data: Path) -> list[psutil.Process]:
+    """The processes of PostgreSQL that work in this folder."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            alive = process.name() == "postgres" and process.status() != psutil.STATUS_ZOMBIE
+            if alive and Path(process.cwd()) == data.resolve():
+                found.append(process)
+    return found
 
 
 def _disarm_stale_pid(data: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 from demo.stack import kafka, ports, prerequisites
 from demo.stack.layout import Layout, new_env, read_env, write_env
-from demo.stack.postgres import NO_PROCESS, _disarm_stale_pid
+from demo.stack.postgres import NO_PROCESS, _await_orphans, _disarm_stale_pid
 from demo.stack.process import Process, started_at, wait_for
 
 if TYPE_CHECKING:
@@ -117,6 +118,16 @@ def test_postmaster_pid_of_a_dead_server_is_disarmed_but_keeps_its_memory(tmp_pa
     _disarm_stale_pid(tmp_path)
     assert file.read_text().splitlines()[0] == str(NO_PROCESS)
     assert "8826964" in file.read_text()
+
+
+def test_a_new_server_waits_for_the_sessions_of_a_killed_one(tmp_path: Path) -> None:
+    """PostgreSQL refuses to start beside them, and ends: seen six milliseconds after a `kill -9`."""
+    session = tmp_path / "bin" / "postgres"
+    session.parent.mkdir()
+    shutil.copy(shutil.which("sleep") or "", session)
+    orphan = subprocess.Popen([session, "0.5"], cwd=tmp_path)
+    _await_orphans(tmp_path)
+    assert orphan.poll() == 0, "it ended by itself before the new one starts"
 
 
 @pytest.mark.parametrize(
