@@ -88,7 +88,7 @@ def prepare(layout: Layout) -> None:
 
 
 def _await_orphans(data: Path) -> None:
-    """Wait for the sessions of a killed server to end, as they do by themselves: a new one refuses to start beside them.
+    """Wait until the sessions of a killed server have ended, as they do alone: a new one refuses to start beside them.
 
     Raises:
         StackError: some are still there after ten seconds.
