@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupCoordinatorNotAvailableError, GroupLoadInProgressError
+from aiokafka.conn import AIOKafkaConnection, CloseReason
+from aiokafka.errors import GroupCoordinatorNotAvailableError, GroupLoadInProgressError, KafkaConnectionError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,6 +21,28 @@ if TYPE_CHECKING:
 
 #: Seconds after which a send that the broker has not confirmed has failed for good (D4).
 SEND_DEADLINE = 120
+
+
+_send = AIOKafkaConnection.send
+
+
+def _send_or_lost(self: AIOKafkaConnection, *args: Any, **options: Any) -> Any:
+    """Send a request; a connection that was lost just now is a connection error on every event loop.
+
+    uvloop raises RuntimeError then, where asyncio's own loop is silent and the answer fails. aiokafka expects neither
+    in the task that keeps its metadata: that task ends, and the client looks for its broker never again (F6).
+    """
+    writer = self._writer
+    try:
+        return _send(self, *args, **options)
+    except RuntimeError as error:
+        if writer is None or not writer.transport.is_closing():
+            raise
+        self.close(reason=CloseReason.CONNECTION_BROKEN)
+        raise KafkaConnectionError(f"Connection at {self.host}:{self.port} was lost") from error
+
+
+AIOKafkaConnection.send = _send_or_lost
 
 
 class UnconfirmedError(RuntimeError):

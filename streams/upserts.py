@@ -201,8 +201,9 @@ class Upserts:
     def freed(self, job: Job) -> None:
         """The user does not hold its former address any more: who waits for it goes at once."""
         old = job.entry.extra.get("mail", "") if job.entry is not None else ""
-        new = email_mark(job.mapped.email_key) if job.mapped is not None and not job.temporary else ""
-        self.conflicts.over(job.user, old if old != new else "")
+        if old and job.mapped is not None and not job.temporary and old == email_mark(job.mapped.email_key):
+            old = ""  # it is still its own
+        self.conflicts.over(job.user, old)
 
     async def _looked_up(self, job: Job, entry: Entry) -> Entry:
         """Ask cidaas which address the user holds: the ledger does not know it of a call whose answer was lost.

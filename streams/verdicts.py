@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import time
 from typing import TYPE_CHECKING
@@ -22,8 +23,6 @@ FOREIGN_TRIES = 4
 
 def email_mark(email_key: str | None) -> str:
     """A short fingerprint of an address: enough to see who waits for whose, nothing to read it from."""
-    import hashlib
-
     return hashlib.blake2b(email_key.encode(), digest_size=8).hexdigest() if email_key else ""
 
 

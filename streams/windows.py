@@ -8,6 +8,7 @@ none before a wait that a rule demands is over. Changes that people are waiting 
 from __future__ import annotations
 
 import heapq
+from collections import OrderedDict
 from typing import Protocol
 
 
@@ -29,8 +30,9 @@ class Windows:
         self._firm = firm
         self._quiet, self._max_wait = limits.quiet, limits.max_wait
         #: user -> when it may leave; insertion order is the order of leaving, because `quiet` is the same for all.
-        self._live: dict[bytes, float] = {}
-        self._backlog: dict[bytes, float] = {}
+        #: Ordered, because a plain dict looks at all keys that have left, again and again, to find its first.
+        self._live: OrderedDict[bytes, float] = OrderedDict()
+        self._backlog: OrderedDict[bytes, float] = OrderedDict()
         #: users that must wait for a rule, with the time when they come back.
         self._waiting: dict[bytes, float] = {}
         self._alarms: list[tuple[float, bytes]] = []
