@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from contextlib import asynccontextmanager
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -13,7 +14,7 @@ from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import GroupCoordinatorNotAvailableError, GroupLoadInProgressError, KafkaConnectionError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from aiokafka import TopicPartition
 
@@ -23,26 +24,29 @@ if TYPE_CHECKING:
 SEND_DEADLINE = 120
 
 
-_send = AIOKafkaConnection.send
-
-
-def _send_or_lost(self: AIOKafkaConnection, *args: Any, **options: Any) -> Any:
-    """Send a request; a connection that was lost just now is a connection error on every event loop.
+def _lost_is_said(send: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a connection that was lost just now a connection error on every event loop.
 
     uvloop raises RuntimeError then, where asyncio's own loop is silent and the answer fails. aiokafka expects neither
     in the task that keeps its metadata: that task ends, and the client looks for its broker never again (F6).
     """
-    writer = self._writer
-    try:
-        return _send(self, *args, **options)
-    except RuntimeError as error:
-        if writer is None or not writer.transport.is_closing():
-            raise
-        self.close(reason=CloseReason.CONNECTION_BROKEN)
-        raise KafkaConnectionError(f"Connection at {self.host}:{self.port} was lost") from error
+
+    @wraps(send)
+    def sends(self: AIOKafkaConnection, *args: Any, **options: Any) -> Any:
+        writer = self._writer
+        try:
+            return send(self, *args, **options)
+        except RuntimeError as error:
+            if writer is None or not writer.transport.is_closing():
+                raise
+            self.close(reason=CloseReason.CONNECTION_BROKEN)
+            raise KafkaConnectionError(f"Connection at {self.host}:{self.port} was lost") from error
+
+    return sends
 
 
-AIOKafkaConnection.send = _send_or_lost
+AIOKafkaConnection.send = _lost_is_said(AIOKafkaConnection.send)
+AIOKafkaConnection._send_sasl_token = _lost_is_said(AIOKafkaConnection._send_sasl_token)
 
 
 class UnconfirmedError(RuntimeError):

@@ -58,7 +58,7 @@ def test_a_connection_that_was_lost_just_now_is_a_connection_error() -> None:
 
 
 def test_without_our_care_it_would_be_an_error_that_aiokafka_does_not_expect(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kafka.AIOKafkaConnection, "send", kafka._send)
+    monkeypatch.setattr(kafka.AIOKafkaConnection, "send", kafka.AIOKafkaConnection.send.__wrapped__)
     raised = uvloop.run(_send_until_lost())
     assert raised
     assert not any(isinstance(error, KafkaConnectionError) for error in raised), raised
