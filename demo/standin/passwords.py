@@ -70,10 +70,10 @@ def fits(password: str, info: dict[str, Any], salt_order: str) -> bool | None:
             return bcrypt.checkpw(password.encode()[:72], digest.encode())
         except ValueError:
             return None
-    if algorithm in ("SHA1", "SHA256"):
+    if algorithm in ("SHA1", "SHA256", "CUSTOM_MD5"):
         text = salt + password if salt_order == "salt+password" else password + salt
         # cidaas takes hashes of a legacy system, however weak.
-        made = hashlib.new(algorithm.lower(), text.encode()).hexdigest()
+        made = hashlib.new(algorithm.removeprefix("CUSTOM_").lower(), text.encode()).hexdigest()
         return hmac.compare_digest(made, digest.lower())
     if algorithm == "PBKDF2":
         return _pbkdf2(password, salt, hdata.get("iterations") or "", digest)

@@ -1,0 +1,148 @@
+"""The worked examples as their pages tell them: schema, synced users, a changed password, a delete, and back."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psycopg
+import pytest
+
+from demo.stack import postgres
+from demo.stack.places import ROOT
+from streams.settings import load
+from tests.integration.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from demo.stack import Stack
+    from tests.integration.pipeline import Pipeline
+    from tests.integration.workers import Said
+
+FAUST, SQL = "faust -A streams.app ", "python -m demo.stack sql "
+
+
+class Example:
+    """One example, its page, and a pipeline for it on the shared stack."""
+
+    def __init__(self, name: str, stack: Stack, fresh: Callable[[str], Pipeline]) -> None:
+        self.folder = ROOT / "docs" / "examples" / name
+        self.stack = stack
+        config = self.folder / "pipeline.toml"
+        self.settings = load(config, {})
+        self.pipeline = fresh(self.settings.app_id)
+        self.pipeline.env |= {"PIPELINE_CONFIG": str(config), "DELIVERY_START": "running"}
+        blocks = re.findall(r"^```sh\n(.*?)^```", (self.folder / "README.md").read_text(), re.M | re.S)
+        self.steps, self.changes, *_, self.back = [block.splitlines() for block in blocks]
+
+    def run(self, line: str) -> Said | None:
+        """Run one line of the page; None for one that is about the shell or the stack itself."""
+        if line.startswith(FAUST):
+            return self.pipeline.command(*shlex.split(line.removeprefix(FAUST)))
+        if line.startswith(SQL):
+            env = self.pipeline.env | {"RUN_DIR": str(self.stack.layout.run_dir)}
+            command = [sys.executable, *shlex.split(line)[1:]]
+            done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+            assert done.returncode == 0, done.stderr
+        return None
+
+    def follow(self, lines: list[str]) -> dict[str, str]:
+        """Run lines up to the worker's; what each command said."""
+        said: dict[str, str] = {}
+        for line in lines:
+            if line.startswith(f"{FAUST}worker"):
+                break
+            answer = self.run(line)
+            if answer is not None:
+                name = " ".join(line.removeprefix(FAUST).split(" ")[:2])
+                assert answer.code == 0 or name.split()[0] == "census", f"{line}: {answer}"
+                said[name] = answer.text
+        return said
+
+    def users(self) -> set[str]:
+        """The e-mail addresses at cidaas."""
+        dump = httpx.get(f"{self.pipeline.env['CIDAAS_BASE_URL']}/_test/dump", trust_env=False).text
+        return set(re.findall(r'"email":"(.*?)"', dump))
+
+    def await_login(self, email: str, word: str) -> None:
+        until(lambda: self.pipeline.cidaas.login(email, word), f"{email} logs in")
+
+    def await_users(self, *emails: str) -> None:
+        until(lambda: self.users() == set(emails), lambda: f"{emails} at cidaas, but {sorted(self.users())}")
+
+    def in_sync(self, user: str) -> None:
+        def said() -> str:
+            return self.pipeline.command("user", user).text
+
+        until(lambda: "in sync" in said(), said)
+
+    def drop(self, table: str) -> None:
+        """Leave the shared database as it was, also when the test failed half-way."""
+        name = self.settings.source.name
+        httpx.delete(f"{self.stack.env['CONNECT_URL']}/connectors/{name}", trust_env=False)
+        with postgres.connect(self.stack.layout) as admin:
+            admin.execute(f"DROP TABLE IF EXISTS {table} CASCADE".encode())
+            admin.execute(f"DROP PUBLICATION IF EXISTS {name}".encode())
+
+            def dropped() -> bool:
+                try:
+                    admin.execute(
+                        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s",
+                        (name,),
+                    )
+                except psycopg.errors.ObjectInUse:
+                    return False
+                return True
+
+            until(dropped, "the slot can be dropped")
+
+
+@pytest.fixture
+def example(stack: Stack, fresh: Callable[[str], Pipeline]) -> Callable[..., Any]:
+    @contextmanager
+    def opened(name: str, *tables: str) -> Iterator[Example]:
+        one = Example(name, stack, fresh)
+        try:
+            yield one
+        finally:
+            one.pipeline.stop()
+            one.drop(", ".join(tables))
+
+    return opened
+
+
+def test_the_shop_with_one_table(example: Callable[..., Any]) -> None:
+    with example("one-table-shop", "shop_customers") as shop:
+        said = shop.follow(shop.steps)
+        assert "nothing is wrong with the mapping" in said["mapping check"]
+        assert "not mapped, and never read: notes" in said["mapping check"]
+        assert '"algorithmTypeId": "CUSTOM_MD5"' in said["mapping preview"]
+        assert "k3Vq" not in said["mapping preview"], "the salt was shown"
+
+        worker = shop.pipeline.start()
+        shop.await_users("ada@example.org", "grace@example.org", "karl@example.org")
+        shop.await_login("ada@example.org", "correct horse")
+        assert not shop.pipeline.cidaas.login("grace@example.org", "battery staple"), "she is blocked"
+
+        shop.follow(shop.changes)
+        shop.await_login("ada@example.org", "new secret")
+        assert not shop.pipeline.cidaas.login("ada@example.org", "correct horse")
+        shop.await_users("ada@example.org", "karl@example.org")
+        shop.in_sync("1001")
+        assert worker.end() == 0
+
+        (remove, disable, drop) = shop.back
+        assert "removed" in str(shop.run(remove))
+        answer = shop.run(disable)
+        assert answer is not None
+        assert (answer.code, "depend on it" in answer.text) == (1, True), answer
+        shop.run(drop)
+        with postgres.connect(shop.stack.layout) as admin:
+            left = admin.execute("SELECT FROM pg_replication_slots WHERE slot_name = 'one_table_shop'").fetchall()
+        assert left == []
