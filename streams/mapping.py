@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import orjson
 
+from streams.converters import converter
 from streams.passwords import Passwords
 from streams.rows import UNAVAILABLE
 from streams.settings import MAPPING_CODE, PasswordColumns
-from streams.values import UNUSABLE, boolean, converter, moment_of, text
+from streams.stored import stored
+from streams.values import UNUSABLE, boolean, moment_of, since_epoch, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -73,6 +75,7 @@ class Mapper:
         self._custom = prepared(mapping.custom_fields, CUSTOM)
         self._passwords = Passwords(mapping.passwords)
         self._credentials, self._own_password = settings.source.credentials, settings.source.users.password
+        self._stored = stored(self._own_password or self._credentials)
 
     def map(self, user_id: str, user: Mapping[str, Any], credentials: Iterable[Mapping[str, Any]]) -> Mapped:
         """Map one user; `user` and `credentials` hold the columns as Debezium's JSON has them."""
@@ -150,7 +153,18 @@ class Mapper:
     def password_of(
         self, user: Mapping[str, Any], credentials: Sequence[Mapping[str, Any]]
     ) -> tuple[PasswordColumns | CredentialsTable | None, Mapping[str, Any] | None]:
-        """Return where passwords stand, None if they are not configured, and the row of the one that counts, if any."""
+        """Return where passwords stand, None if they are not configured, and the row of the one that counts, if any.
+
+        Parts that stand inside JSON come as columns of their own.
+        """
+        columns, row = self._newest(user, credentials)
+        if self._stored is None:
+            return columns, row
+        return self._stored.columns, None if row is None else self._stored.row(row)
+
+    def _newest(
+        self, user: Mapping[str, Any], credentials: Sequence[Mapping[str, Any]]
+    ) -> tuple[PasswordColumns | CredentialsTable | None, Mapping[str, Any] | None]:
         table = self._credentials
         if self._own_password is not None:
             return self._own_password, user
@@ -224,9 +238,11 @@ def _is_set(value: Any) -> bool:
 
 def _age(row: Mapping[str, Any], table: CredentialsTable) -> tuple[datetime, int, int, str]:
     """Order passwords: coalesce(updated, created), then the id, by number where it is one (design: *newest*)."""
-    changed = row.get(table.updated) if table.updated else None
+    changed, epoch = row.get(table.updated) if table.updated else None, table.epochs.get("updated")
     if changed is None:
-        changed = row.get(table.created) if table.created else None
+        changed, epoch = row.get(table.created) if table.created else None, table.epochs.get("created")
+    if changed is not None and epoch is not None:
+        changed = since_epoch(epoch)(changed)
     key = text(row.get(table.id))
     word = key if isinstance(key, str) else ""
     digits = word.isascii() and word.isdigit() and len(word) < 80

@@ -89,4 +89,5 @@ def unusable(rule: FieldRule) -> str:
         return f"no valid telephone number in column {rule.column}: null is sent"
     if rule.values is not None:
         return f"the value of column {rule.column} is not among {', '.join(sorted(rule.values))}: null is sent"
-    return f"the value of column {rule.column} cannot be read as {rule.kind}: null is sent"
+    where = f"column {rule.column}" if rule.path is None else f"{rule.path} in the JSON of column {rule.column}"
+    return f"the value of {where} cannot be read as {rule.kind}: null is sent"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from streams.inside import picker
 from streams.mapping import Mapped, Mapper
 from streams.notes import explained, fields, unusable
-from streams.values import text
+from streams.values import UNUSABLE, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -113,8 +114,13 @@ def _empty(settings: Settings, row: Mapping[str, Any], entity: Mapping[str, Any]
         there = entity.get(field.part, {}) if field.part else entity
         if there.get(field.rule.target) is not None:
             continue
+        path = field.rule.path
         if value is None:
             what = f"column {column} is NULL"
+        elif path is not None and (value := picker(path)(value)) is None:
+            what = f"the JSON of column {column} has nothing under {path}"
+        elif value is UNUSABLE:
+            what = f"column {column} holds no JSON with {path} in it"
         elif text(value) is None:
             what = f"column {column} is blank"
         else:

@@ -40,6 +40,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "bcrypt_cost": ("checked", "ignored"),
     "error_shape": ("flat", "nested", "ErrorResp"),
     "token_error": ("oauth", "envelope"),
+    "pbkdf2_salt": ("text", "base64"),
     "salt_order": ("salt+password", "password+salt"),
     "history": ("compact", "full"),
 }
@@ -80,6 +81,7 @@ class Switches:
     token_error: str = "oauth"  # noqa: S105
     scopes: tuple[str, ...] = SCOPES  # of the client
     error_shape: str = "flat"
+    pbkdf2_salt: str = "text"  # is the salt of PBKDF2 the text itself, or bytes in base64? (login check)
     salt_order: str = "salt+password"  # how SHA1, SHA256 and CUSTOM_MD5 hashes were made (login check)
     history: str = "compact"
     history_limit: int = 1000  # accepted states kept per user, the newest

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from .model import FieldRule, Kind, Mapping, PasswordRule, SelectRule, StatusRule
+from .moments import read_epoch
 from .section import meant
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _rules(section: Section, known: dict[str, Kind] | None) -> tuple[FieldRule, 
 
 def _rule(section: Section, target: str, fixed: Kind | None) -> FieldRule | None:
     """Read one rule; the fields of cidaas have their types, only custom fields choose one."""
-    detail = section.column_or_section(target)
+    detail = section.column_or_section(target, "field" if fixed else "custom_field")
     if detail is None:
         return None
     if isinstance(detail, str):
@@ -79,9 +80,12 @@ def _rule(section: Section, target: str, fixed: Kind | None) -> FieldRule | None
     chosen = fixed or detail.text("type", "text", KINDS)
     values = detail.text_map("values") if detail.has("values") else None
     detail.get("values")
+    path, epoch = detail.json_path("path"), read_epoch(detail)
     detail.close()
     kind = next(one for one in KINDS if one == chosen)
-    return FieldRule(target, column, kind, values) if column else None
+    if epoch and kind not in ("date", "timestamp"):
+        section.wrong(target, f"is {kind}, and epoch makes a moment", "Take epoch out.", "epoch")
+    return FieldRule(target, column, kind, values, path, epoch) if column else None
 
 
 def _status(section: Section | None) -> StatusRule:

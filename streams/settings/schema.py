@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .environment import Environment
 from .load import TOPIC_NAME, read
 from .rules import ALGORITHMS, CUSTOM_KEY, REGION, STATUSES
-from .section import NAME, Problems, Section
+from .section import NAME, PATH, Problems, Section
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,6 +25,7 @@ FILE = "pipeline.schema.json"
 _DRAFT = "http://json-schema.org/draft-07/schema#"
 _COLUMN = {"type": "string", "pattern": f"^(?!__){NAME}$"}
 _NEW_NAME = {"type": "string", "pattern": f"^{TOPIC_NAME}$"}
+_PATH = {"type": "string", "pattern": f"^{PATH}$"}
 _ONE_ALGORITHM = {"oneOf": [{"required": ["algorithm"]}, {"required": ["algorithm_constant"]}]}
 #: What the reading functions check by themselves, by the names that lead to a key.
 _CHECKS: dict[tuple[str, ...], dict[str, Any]] = {
@@ -97,11 +98,25 @@ class Recorder(Section):
         """Record a table."""
         return self.section(key)
 
-    def column_or_section(self, key: str) -> Section:
+    def column_or_section(self, key: str, shape: str) -> Section:
         """Record the name of a column, or a table that says more."""
-        name = "custom_field" if key == _ANY else "field"
-        self._slot(key)["anyOf"] = [_COLUMN, {"$ref": f"#/definitions/{name}"}]
-        return Recorder(self._shared.setdefault(name, {}), (*self.path, key), self._shared)
+        self._slot(key)["anyOf"] = [_COLUMN, {"$ref": f"#/definitions/{shape}"}]
+        return Recorder(self._shared.setdefault(shape, {}), (*self.path, key), self._shared)
+
+    def needed_column_or_section(self, key: str, shape: str, remedy: str) -> Section:
+        """Record the same, which must be there."""
+        self._needed(key)
+        return self.column_or_section(key, shape)
+
+    def json_path(self, key: str) -> str | None:
+        """Record a path inside JSON."""
+        self._slot(key).update(_PATH)
+        return None
+
+    def json_path_or_number(self, key: str) -> str | int | None:
+        """Record a path inside JSON, or a number."""
+        self._slot(key)["anyOf"] = [_PATH, {"type": "integer", "minimum": 1, "maximum": 10**10 - 1}]
+        return None
 
     def names(self, known: Iterable[str] | None) -> list[str]:
         """Return all keys that are known; one that stands for all if any is allowed."""

@@ -36,13 +36,18 @@ class For(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """One key that names a column. `rule` is there for a field."""
+    """One key that names a column. `rule` is there for a field.
+
+    `inside`: what is used stands inside the JSON of the column. `epoch`: the column holds numbers of moments.
+    """
 
     table: str
     key: Path
     column: str
     purpose: For
     rule: FieldRule | None = None
+    inside: bool = False
+    epoch: bool = False
 
 
 def uses(settings: Settings) -> list[Use]:
@@ -84,15 +89,15 @@ def _of_credentials(table: CredentialsTable) -> Iterator[Use]:
     yield from _of_password(table.name, CREDENTIALS, table)
     for key, column in (("created", table.created), ("updated", table.updated)):
         if column is not None:
-            yield Use(table.name, (*CREDENTIALS, key), column, For.AGE)
+            yield Use(table.name, (*CREDENTIALS, key), column, For.AGE, epoch=key in table.epochs)
 
 
 def _of_password(table: str, path: Path, columns: PasswordColumns | CredentialsTable) -> Iterator[Use]:
-    yield Use(table, (*path, "secret"), columns.secret, For.SECRET)
+    yield Use(table, (*path, "secret"), columns.secret, For.SECRET, inside="secret" in columns.paths)
     for key, column, purpose in (
         ("algorithm", columns.algorithm, For.ALGORITHM),
         ("salt", columns.salt, For.SALT),
         ("params", columns.params, For.PARAMS),
     ):
         if column is not None:
-            yield Use(table, (*path, key), column, purpose)
+            yield Use(table, (*path, key), column, purpose, inside=key in columns.paths)

@@ -73,6 +73,11 @@ class Example:
     def await_login(self, email: str, word: str) -> None:
         until(lambda: self.pipeline.cidaas.login(email, word), f"{email} logs in")
 
+    def sub_of(self, email: str, word: str) -> str:
+        login = {"email": email, "password": word}
+        answer = httpx.post(f"{self.pipeline.env['CIDAAS_BASE_URL']}/_test/login", json=login, trust_env=False)
+        return str(answer.json()["sub"])
+
     def await_users(self, *emails: str) -> None:
         until(lambda: self.users() == set(emails), lambda: f"{emails} at cidaas, but {sorted(self.users())}")
 
@@ -146,3 +151,34 @@ def test_the_shop_with_one_table(example: Callable[..., Any]) -> None:
         with postgres.connect(shop.stack.layout) as admin:
             left = admin.execute("SELECT FROM pg_replication_slots WHERE slot_name = 'one_table_shop'").fetchall()
         assert left == []
+
+
+def test_a_keycloak(example: Callable[..., Any]) -> None:
+    ada = "8f14e45f-ceea-467f-ab11-0d3c7e1f2a44"
+    with example("keycloak-like", "credential", "user_entity") as keycloak:
+        said = keycloak.follow(keycloak.steps)
+        assert "nothing is wrong with the mapping" in said["mapping check"]
+        assert '"algorithmTypeId": "PBKDF2"' in said["mapping preview"]
+        assert '"iterations": "27500"' in said["mapping preview"]
+        for secret in ("AAECAwQFBgcICQoLDA0ODw==", "qnA427fe69"):
+            assert secret not in said["mapping preview"], "a secret was shown"
+        assert re.search(r"PBKDF2.*27500 iterations", said["census"]), said["census"]
+        assert "ThisIsASeed" not in said["census"]
+
+        worker = keycloak.pipeline.start()
+        cidaas = keycloak.pipeline.cidaas
+        cidaas.switch(pbkdf2_salt="base64")
+        keycloak.await_users("ada@example.org", "grace@example.org", "karl@example.org")
+        keycloak.await_login("ada@example.org", "correct horse")
+        assert not cidaas.login("ada@example.org", "an older one"), "the newest password counts"
+        assert not cidaas.login("grace@example.org", "battery staple"), "she is locked"
+        assert keycloak.sub_of("ada@example.org", "correct horse") == ada
+
+        keycloak.follow(keycloak.changes)
+        keycloak.await_login("ada@example.org", "new secret")
+        assert not cidaas.login("ada@example.org", "correct horse")
+        keycloak.await_users("ada@example.org", "karl@example.org")
+        keycloak.in_sync(ada)
+        assert worker.end() == 0
+        for line in keycloak.back:
+            keycloak.run(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import tomllib
@@ -121,3 +122,96 @@ def test_a_closed_account_is_deleted_and_one_without_password_arrives_without() 
     made = shop(pw_md5=None, pw_salt=None)
     assert made.entity is not None
     assert (made.entity["password_hash_info"], made.has_password, made.notes) == (None, False, ())
+
+
+# -- Keycloak ----------------------------------------------------------------------------------------------------------
+
+ADA = "8f14e45f-ceea-467f-ab11-0d3c7e1f2a44"
+PERSON: dict[str, Any] = {
+    "id": ADA,
+    "email": "ada@example.org",
+    "username": "ada",
+    "first_name": "Ada",
+    "last_name": "Lovelace",
+    "created_timestamp": 1551428100000,
+    "enabled": True,
+    "realm_id": "shop",
+}
+
+
+def credential(value: str | None, created: int, **changes: Any) -> dict[str, Any]:
+    secret = {"value": value, "salt": "AAECAwQFBgcICQoLDA0ODw=="} if value else {"salt": "AAECAwQFBgcICQoLDA0ODw=="}
+    return {
+        "id": f"5b0a5c5e-0000-4000-8000-{created:012}",
+        "user_id": ADA,
+        "type": "password",
+        "created_date": created,
+        "secret_data": json.dumps(secret),
+        "credential_data": '{"hashIterations":27500,"algorithm":"pbkdf2-sha256","additionalParameters":{}}',
+    } | changes
+
+
+def keycloak(*credentials: dict[str, Any], **changes: Any) -> Mapped:
+    return Mapper(settings_of("keycloak-like")).map(ADA, PERSON | changes, credentials)
+
+
+def test_a_user_of_keycloak() -> None:
+    otp = credential("seed", 3, type="otp", credential_data='{"subType":"totp","digits":6}')
+    made = keycloak(credential("bmV3", 2), credential("b2xk", 1), otp)
+    assert (made.status, made.notes, made.has_password, made.sub) == ("live", (), True, ADA)
+    assert made.entity == {
+        "sub": ADA,
+        "provider": "self",
+        "userStatus": "VERIFIED",
+        "email": "ada@example.org",
+        "username": "ada",
+        "given_name": "Ada",
+        "family_name": "Lovelace",
+        "createdTime": "2019-03-01T08:15:00Z",
+        "customFields": {"legacy_user_id": ADA},
+        "password_hash_info": {
+            "algorithmTypeId": "PBKDF2",
+            "passwordHash": "bmV3",
+            "hData": {"salt": "AAECAwQFBgcICQoLDA0ODw==", "iterations": "27500", "keylen": "64"},
+        },
+    }
+
+
+def test_the_newest_password_by_milliseconds() -> None:
+    """As texts, 999 would come after 1551428100000."""
+    made = keycloak(credential("bmV3", 1551428100000), credential("b2xk", 999))
+    assert made.entity is not None
+    assert made.entity["password_hash_info"]["passwordHash"] == "bmV3"
+
+
+@pytest.mark.parametrize(
+    ("changes", "notes", "has_password"),
+    [
+        ({"secret_data": "no JSON"}, ("password_malformed",), True),
+        ({"secret_data": '["a list"]'}, ("password_malformed",), True),
+        ({"secret_data": '{"salt": "s"}'}, ("password_malformed",), True),
+        ({"secret_data": '{"value": {"deeper": 1}, "salt": "s"}'}, ("password_malformed",), True),
+        ({"secret_data": '{"value": "h"}'}, ("password_malformed",), True),
+        ({"credential_data": '{"algorithm": "pbkdf2-sha256"}'}, ("password_malformed",), True),
+        ({"credential_data": '{"algorithm": "scrypt", "hashIterations": 3}'}, ("password_algorithm_unknown",), True),
+        ({"credential_data": None}, ("password_algorithm_unknown",), True),
+        ({"secret_data": None}, (), False),
+    ],
+)
+def test_a_damaged_credential_holds_nobody_back(
+    changes: dict[str, Any], notes: tuple[str, ...], has_password: bool
+) -> None:
+    made = keycloak(credential("bmV3", 2) | changes)
+    assert made.entity is not None
+    assert (made.entity["password_hash_info"], made.notes, made.has_password) == (None, notes, has_password)
+
+
+@pytest.mark.parametrize("column", ["secret_data", "credential_data"])
+def test_json_that_is_not_known_is_neither_sent_nor_cleared(column: str) -> None:
+    made = keycloak(credential("bmV3", 2) | {column: "__debezium_unavailable_value"})
+    assert made.entity is not None
+    assert ("password_hash_info" in made.entity, made.notes) == (False, ("password_unavailable",))
+
+
+def test_other_realms_are_left_out() -> None:
+    assert keycloak(realm_id="master").status == "not_selected"
