@@ -85,9 +85,21 @@ def explained(note: str, settings: Settings) -> Note:
 
 def unusable(rule: FieldRule) -> str:
     """Say why the value of a field's column is sent as null."""
+    where = _where(rule)
+    if rule.function is not None:
+        return f"{where} failed, or is nothing that can be read as {rule.kind}: null is sent"
     if rule.kind == "phone":
-        return f"no valid telephone number in column {rule.column}: null is sent"
+        return f"no valid telephone number in {where}: null is sent"
     if rule.values is not None:
-        return f"the value of column {rule.column} is not among {', '.join(sorted(rule.values))}: null is sent"
-    where = f"column {rule.column}" if rule.path is None else f"{rule.path} in the JSON of column {rule.column}"
+        return f"the value of {where} is not among {', '.join(sorted(rule.values))}: null is sent"
     return f"the value of {where} cannot be read as {rule.kind}: null is sent"
+
+
+def _where(rule: FieldRule) -> str:
+    """Say where the value of a field comes from."""
+    columns = f"column{'s' if len(rule.reads) > 1 else ''} {', '.join(rule.reads)}"
+    if rule.function is not None:
+        return f"what {rule.function} makes of {columns}"
+    if rule.template is not None:
+        return f"the template with {columns}"
+    return columns if rule.path is None else f"{rule.path} in the JSON of {columns}"

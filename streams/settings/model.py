@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from .secret import Secret
 
 MAPPING_CODE = 1
-"""Number of the mapping's code: raise it with every change of streams/mapping.py, values.py, phones.py or
-passwords.py that makes another entity of the same row. It is part of the mapping id, and a new mapping id
+"""Number of the mapping's code: raise it with every change of streams/mapping.py, values.py, converters.py,
+inside.py, phones.py, stored.py or passwords.py that makes another entity of the same row. It is part of the mapping id, and a new mapping id
 makes all users pending once (design: *entity*, C2). It stands here because the settings come before the mapping."""
 
 Kind = Literal["text", "phone", "boolean", "number", "date", "timestamp"]
@@ -195,7 +195,9 @@ class Brake:
 class FieldRule:
     """One column that becomes one cidaas field; `values` translates its values (others are left out).
 
-    `path`: the value stands inside the column's JSON. `epoch`: it is a number that counts since 1970.
+    `path`: the value stands inside the column's JSON. `epoch`: it is a number that counts since 1970. `case`: how
+    letters are changed. With a `template`, or a `function` of several columns, `column` is empty and `columns` has what
+    is read. `function` is `package.module:name`, `code` a digest of its module: a change of it changes entities.
     """
 
     target: str
@@ -204,6 +206,21 @@ class FieldRule:
     values: AbstractMapping[str, str] | None
     path: str | None = None
     epoch: Epoch | None = None
+    case: Literal["lower", "upper"] | None = None
+    template: str | None = None
+    function: str | None = None
+    code: str = ""
+    columns: tuple[str, ...] = ()
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns whose values the field is made of."""
+        return (self.column,) if self.column else self.columns
+
+    @property
+    def derived(self) -> bool:
+        """Whether it is more than one column's own value."""
+        return self.template is not None or self.function is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,12 @@ _CHECKS: dict[tuple[str, ...], dict[str, Any]] = {
     ("delivery", "temporary_email"): {"pattern": "^(?=.*\\{id\\})[^@]*@[^@]*$"},
     ("connect", "url"): {"format": "uri"},
 }
+#: The same of tables that may stand in place of a column, by their shapes.
+_FIELD = {
+    "oneOf": [{"required": ["column"]}, {"required": ["template"]}, {"required": ["columns"]}],
+    "dependencies": {"columns": ["function"], "path": ["column"], "template": {"not": {"required": ["function"]}}},
+}
+_SHAPES: dict[str, dict[str, Any]] = {"field": _FIELD, "custom_field": _FIELD}
 #: Stands for every key of a table whose keys the person chooses.
 _ANY = "any_key"
 
@@ -198,6 +204,8 @@ def schema(text: str) -> dict[str, Any]:
     read(Recorder(root, (), shared), Environment({}, Problems(FILE)), Path(FILE))
     for path, check in _CHECKS.items():
         _at(root, path).update(check)
+    for shape, check in _SHAPES.items():
+        shared[shape].update(check)
     for path, words in _comments(text).items():
         with contextlib.suppress(KeyError):  # a key of the person's own, or a sentence that looks like one
             _at(root, path)["description"] = words

@@ -10,6 +10,7 @@ from .positions import Path, positions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path as FilePath
 
 #: A plain name of PostgreSQL, as a regular expression.
 NAME = "[A-Za-z_][A-Za-z0-9_]{0,62}"
@@ -26,9 +27,9 @@ def sentence(file: str, line: int | None, where: str, what: str, remedy: str) ->
 class Problems:
     """The list of everything that is wrong so far."""
 
-    def __init__(self, file: str, text: str = "") -> None:
-        """`text` is that of the file, for the lines on which keys stand."""
-        self.file, self._text = file, text
+    def __init__(self, file: str, text: str = "", folder: FilePath | None = None) -> None:
+        """`text` is that of the file, for the lines on which keys stand; `folder` is where it lies."""
+        self.file, self._text, self.folder = file, text, folder
         self._positions: dict[Path, int] | None = None
         self.lines: list[str] = []
 

@@ -143,7 +143,7 @@ def _columns_of_password(section: Section) -> PasswordColumns:
 
 def _mapped(mapping: Mapping) -> list[str]:
     rules = (*mapping.fields, *mapping.address, *mapping.custom_fields)
-    columns = [rule.column for rule in rules]
+    columns = [column for rule in rules for column in rule.reads]
     columns += [name for name in (mapping.status.column, mapping.status.deleted_when_set) if name]
     return columns + ([mapping.select.column] if mapping.select else [])
 

@@ -241,6 +241,10 @@ def _field(use: Use, rule: FieldRule, column: Column, region: str | None) -> Ite
     if rule.path is not None:
         yield from _as_text(use, column, "JSON", _JSON)
         return
+    if rule.derived:
+        if rule.template is not None and (column.is_array or column.base in ("bytea", *_JSON)):
+            yield _type(use, column, "which is no text for a template", "Use a function for it, or another column.")
+        return
     convert = converter(rule, region)
     if rule.values is not None:
         told = {word: (*use.key, "values", word) for word in rule.values}

@@ -69,7 +69,8 @@ def _of_users(settings: Settings) -> Iterator[Use]:
         ("custom_fields", mapping.custom_fields),
     ):
         for rule in rules:
-            yield Use(users.name, ("mapping", name, rule.target), rule.column, For.FIELD, rule)
+            for column in rule.reads:
+                yield Use(users.name, ("mapping", name, rule.target), column, For.FIELD, rule)
     status, select = mapping.status, mapping.select
     if status.column is not None:
         yield Use(users.name, ("mapping", "status", "column"), status.column, For.STATUS)
