@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import orjson
 
 from streams.converters import converter, derived
+from streams.memberships import memberships
 from streams.passwords import Passwords
 from streams.rows import UNAVAILABLE
 from streams.settings import MAPPING_CODE, PasswordColumns
@@ -81,6 +82,7 @@ class Mapper:
             for rule in rules
             if rule.derived
         )
+        self._memberships = memberships(mapping)
         self._passwords = Passwords(mapping.passwords)
         self._credentials, self._own_password = settings.source.credentials, settings.source.users.password
         self._stored = stored(self._own_password or self._credentials)
@@ -99,6 +101,8 @@ class Mapper:
             entity["address"] = _fill({}, self._address, row, notes)
         if self._custom:
             entity["customFields"] = _fill({}, self._custom, row, notes)
+        if self._memberships is not None:
+            self._memberships.fill(entity, row, notes)
         if self._derived:
             self._derive(entity, row, notes)
         has_password = self._credentials_of(entity, user, credentials, notes)

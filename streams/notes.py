@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from streams import passwords
+from streams import memberships, passwords
 from streams.cidaas.refusals import REMEDY, Reason
 from streams.mapping import ADDRESS, CUSTOM, slug
 
@@ -80,7 +80,7 @@ def explained(note: str, settings: Settings) -> Note:
         what = f"the value of the status column {status.column} is not listed: the user becomes {status.other}"
         return Note(what, "List it under [mapping.status] if that is not meant.")
     found = [f"{field.name}: {unusable(field.rule)}" for field in fields(settings) if field.note == note]
-    return Note("; ".join(found) or note)
+    return Note("; ".join(found) or memberships.explained(note, settings.mapping) or note)
 
 
 def unusable(rule: FieldRule) -> str:

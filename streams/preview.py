@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from streams.cidaas.shape import with_identities
 from streams.converters import place_of
 from streams.inside import picker
 from streams.mapping import Mapped, Mapper
@@ -92,7 +93,7 @@ def _without_secrets(settings: Settings, entity: Mapping[str, Any]) -> dict[str,
             part = shown[field.part] = dict(shown[field.part]) if field.part else shown
             if part.get(field.rule.target) is not None:
                 part[field.rule.target] = hidden(part[field.rule.target])
-    return shown
+    return with_identities(shown) if "identities" in shown else shown
 
 
 def _masked(info: Mapping[str, Any]) -> dict[str, Any]:

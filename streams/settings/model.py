@@ -225,6 +225,29 @@ class FieldRule:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupRule:
+    """A group at cidaas, with the roles in it: of everybody, or of those whose column is true, or among `values`."""
+
+    group: str
+    roles: tuple[str, ...]
+    column: str | None
+    values: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentRule:
+    """What a user has agreed to: a state by the words of a column, or one for everybody; NULL says nothing."""
+
+    field: str
+    column: str | None
+    values: AbstractMapping[str, str] | None
+    state: str | None
+    time: str | None
+    consent_id: str | None
+    version_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class StatusRule:
     """What a row's status means. `other` is the userStatus of every value that is not listed."""
 
@@ -265,6 +288,10 @@ class Mapping:
     mfa_enabled: bool
     phone_region: str | None
     id: str
+    #: social logins: a provider and the column with the user's id there.
+    identities: tuple[FieldRule, ...] = ()
+    groups: tuple[GroupRule, ...] = ()
+    consents: tuple[ConsentRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from string import Formatter
 from typing import TYPE_CHECKING, Literal
 
 from . import functions
+from .memberships import entries, read_consents, read_groups
 from .model import FieldRule, Kind, Mapping, PasswordRule, SelectRule, StatusRule
 from .moments import read_epoch
 from .section import meant
@@ -54,9 +55,23 @@ def read_mapping(section: Section) -> Mapping:
         mfa_enabled=section.flag("mfa_enabled", False),
         phone_region=_region(section),
         id="",
+        identities=_identities(section.table("identities")),
+        groups=read_groups(section.table("groups")),
+        consents=read_consents(section.table("consents")),
     )
     section.close()
     return mapping
+
+
+def _identities(section: Section) -> tuple[FieldRule, ...]:
+    """Read `provider = "column"`, the user's id at a social login, for each provider."""
+    rules = []
+    for provider in entries(section):
+        if provider == "self":
+            section.wrong(provider, "is cidaas's own identity", "Name social logins only, such as facebook or google.")
+        elif rule := _rule(section, provider, "text"):
+            rules.append(rule)
+    return tuple(rules)
 
 
 def _rules(section: Section, known: dict[str, Kind] | None) -> tuple[FieldRule, ...]:

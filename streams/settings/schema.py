@@ -67,7 +67,11 @@ _FIELD = {
     "oneOf": [{"required": ["column"]}, {"required": ["template"]}, {"required": ["columns"]}],
     "dependencies": {"columns": ["function"], "path": ["column"], "template": {"not": {"required": ["function"]}}},
 }
-_SHAPES: dict[str, dict[str, Any]] = {"field": _FIELD, "custom_field": _FIELD}
+_SHAPES: dict[str, dict[str, Any]] = {
+    "field": _FIELD,
+    "custom_field": _FIELD,
+    "consent": {"oneOf": [{"required": ["column"]}, {"required": ["state"]}]},
+}
 #: Stands for every key of a table whose keys the person chooses.
 _ANY = "any_key"
 

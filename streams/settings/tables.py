@@ -144,6 +144,9 @@ def _columns_of_password(section: Section) -> PasswordColumns:
 def _mapped(mapping: Mapping) -> list[str]:
     rules = (*mapping.fields, *mapping.address, *mapping.custom_fields)
     columns = [column for rule in rules for column in rule.reads]
+    columns += [column for rule in mapping.identities for column in rule.reads]
+    columns += [rule.column for rule in mapping.groups if rule.column]
+    columns += [name for rule in mapping.consents for name in (rule.column, rule.time) if name]
     columns += [name for name in (mapping.status.column, mapping.status.deleted_when_set) if name]
     return columns + ([mapping.select.column] if mapping.select else [])
 

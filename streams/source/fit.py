@@ -15,7 +15,7 @@ from streams.settings.section import sentence
 from streams.source.catalog import INTEGERS, KINDS, ORDINARY, alike, key_kind, nearest
 from streams.source.enabling import ENABLE
 from streams.source.uses import CREDENTIALS, USERS, For, Use, uses
-from streams.values import UNUSABLE, moment_of
+from streams.values import UNUSABLE, boolean, moment_of, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -179,6 +179,12 @@ def _of_column(settings: Settings, tables: Mapping[str, Table | None], use: Use,
             assert mapping.select is not None
             told = dict.fromkeys(mapping.select.values, ("mapping", "select", "values"))
             yield from _words(use, column, told, "a user is not migrated")
+        case For.GROUP:
+            yield from _truth(use, column, "a user does not belong to it")
+        case For.CONSENT:
+            yield from _truth(use, column, "a consent is not sent")
+        case For.MOMENT:
+            yield from _tried(use, column, timestamp, "timestamp")
         case For.DELETED:
             yield from _deleted(use, column)
         case For.KIND:
@@ -262,6 +268,14 @@ def _field(use: Use, rule: FieldRule, column: Column, region: str | None) -> Ite
     if column.base == "bytea":
         yield _type(use, column, "and is sent as base64", "Map a column that holds text.", wrong=False)
     yield from _tried(use, column, convert, rule.kind)
+
+
+def _truth(use: Use, column: Column, effect: str) -> Iterator[Fault]:
+    """Compare with the words that the file lists, or with true and false."""
+    if use.words is not None:
+        yield from _words(use, column, dict.fromkeys(use.words, (*use.key, "values")), effect)
+    else:
+        yield from _tried(use, column, boolean, "boolean")
 
 
 def _tried(use: Use, column: Column, convert: Callable[[Any], Any], kind: str) -> Iterator[Fault]:

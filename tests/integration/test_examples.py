@@ -16,10 +16,12 @@ import pytest
 from demo.stack import postgres
 from demo.stack.places import ROOT
 from streams.settings import load
+from tests.integration.standin import Cidaas
 from tests.integration.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from demo.stack import Stack
     from tests.integration.pipeline import Pipeline
@@ -31,13 +33,14 @@ FAUST, SQL = "faust -A streams.app ", "python -m demo.stack sql "
 class Example:
     """One example, its page, and a pipeline for it on the shared stack."""
 
-    def __init__(self, name: str, stack: Stack, fresh: Callable[[str], Pipeline]) -> None:
+    def __init__(self, name: str, stack: Stack, fresh: Callable[[str], Pipeline], config: Path | None) -> None:
         self.folder = ROOT / "docs" / "examples" / name
         self.stack = stack
-        config = self.folder / "pipeline.toml"
+        config = config or self.folder / "pipeline.toml"
         self.settings = load(config, {})
         self.pipeline = fresh(self.settings.app_id)
         self.pipeline.env |= {"PIPELINE_CONFIG": str(config), "DELIVERY_START": "running"}
+        self.cidaas = Cidaas(self.pipeline.env["CIDAAS_BASE_URL"], str(self.settings.cidaas.sub_namespace))
         blocks = re.findall(r"^```sh\n(.*?)^```", (self.folder / "README.md").read_text(), re.M | re.S)
         self.steps, self.changes, *_, self.back = [block.splitlines() for block in blocks]
 
@@ -111,8 +114,8 @@ class Example:
 @pytest.fixture
 def example(stack: Stack, fresh: Callable[[str], Pipeline]) -> Callable[..., Any]:
     @contextmanager
-    def opened(name: str, *tables: str) -> Iterator[Example]:
-        one = Example(name, stack, fresh)
+    def opened(name: str, *tables: str, config: Path | None = None) -> Iterator[Example]:
+        one = Example(name, stack, fresh, config)
         try:
             yield one
         finally:
@@ -182,3 +185,51 @@ def test_a_keycloak(example: Callable[..., Any]) -> None:
         assert worker.end() == 0
         for line in keycloak.back:
             keycloak.run(line)
+
+
+SOCIAL = """
+[mapping.identities]
+facebook = "facebook_id"
+[mapping.groups]
+SHOP = { roles = ["USER"] }
+ACTIVE = { column = "state", values = ["active"] }
+[mapping.consents]
+newsletter = { column = "newsletter", time = "registered" }
+"""
+
+
+def test_social_logins_groups_and_consents_reach_cidaas(example: Callable[..., Any], tmp_path: Path) -> None:
+    text = (ROOT / "docs/examples/one-table-shop/pipeline.toml").read_text()
+    config = tmp_path / "social.toml"
+    config.write_text(text.replace("one-table-shop", "social-shop").replace("one_table_shop", "social_shop") + SOCIAL)
+    with example("one-table-shop", "shop_customers", config=config) as shop:
+        create, *rest = [line for line in shop.steps if line.startswith((SQL, FAUST))]
+        shop.run(create)
+        with postgres.connect(shop.stack.layout) as admin:
+            admin.execute("ALTER TABLE shop_customers ADD facebook_id bigint")
+            admin.execute("UPDATE shop_customers SET facebook_id = 10224 WHERE customer_id = 1001")
+        said = shop.follow(rest)
+        assert "nothing is wrong with the mapping" in said["mapping check"]
+        assert '"providerUserId": "10224"' in said["mapping preview"]
+
+        shop.pipeline.start()
+        ada = shop.cidaas.await_user(1001)
+        own, facebook = ada["identities"]
+        assert (own["provider"], own["email"], own["given_name"]) == ("self", "ada@example.org", "Ada")
+        assert (facebook["provider"], facebook["providerUserId"], facebook["sub"]) == ("facebook", "10224", ada["sub"])
+        assert [group["groupId"] for group in ada["groups"]] == ["SHOP", "ACTIVE"]
+        (consent,) = ada["consents"]
+        assert (consent["fieldKey"], consent["state"]) == ("newsletter", "ACCEPTED")
+        karl = shop.cidaas.await_user(1003)
+        assert [one["provider"] for one in karl["identities"]] == ["self"], "one shape for all"
+        shop.await_login("ada@example.org", "correct horse")
+
+        with postgres.connect(shop.stack.layout) as admin:
+            admin.execute(
+                "UPDATE shop_customers SET facebook_id = 3, state = 'blocked', newsletter = false"
+                " WHERE customer_id = 1001"
+            )
+        ada = shop.cidaas.await_user(1001, lambda user: user["consents"][0]["state"] == "REVOKED")
+        assert ada["identities"][1]["providerUserId"] == "3"
+        assert [group["groupId"] for group in ada["groups"]] == ["SHOP"]
+        shop.in_sync("1001")
