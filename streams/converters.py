@@ -64,6 +64,14 @@ def derived(rule: FieldRule, region: str | None) -> Callable[[Sequence[Any]], An
     return made
 
 
+def maker(rule: FieldRule, region: str | None) -> Callable[[Sequence[Any]], Any]:
+    """Return what makes the field of the values of `rule.reads`, whatever the rule is; for what is not in a hurry."""
+    if rule.derived:
+        return derived(rule, region)
+    convert = converter(rule, region)
+    return lambda values: None if values[0] is None else convert(values[0])
+
+
 def guarded(name: str) -> Convert:
     """Return a person's function that does not raise: UNUSABLE instead, and each place of an error is logged once."""
     function = functions.find(name)

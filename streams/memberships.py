@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from streams.converters import converter, derived
+from streams.converters import maker
 from streams.rows import UNAVAILABLE
 from streams.values import UNUSABLE, boolean, text, timestamp
 
@@ -28,7 +28,7 @@ class Memberships:
 
     def __init__(self, mapping: Rules) -> None:
         self._groups, self._consents = mapping.groups, mapping.consents
-        self._identities = tuple((rule, _maker(rule, mapping.phone_region)) for rule in mapping.identities)
+        self._identities = tuple((rule, maker(rule, mapping.phone_region)) for rule in mapping.identities)
 
     def fill(self, entity: dict[str, Any], row: Mapping[str, Any], notes: list[str]) -> None:
         """Put `identities` (beside the user's own), `groups` and `consents` into an entity."""
@@ -57,13 +57,6 @@ class Memberships:
 def memberships(mapping: Rules) -> Memberships | None:
     """Return what makes them; None where none is configured."""
     return Memberships(mapping) if mapping.identities or mapping.groups or mapping.consents else None
-
-
-def _maker(rule: FieldRule, region: str | None) -> Callable[[Sequence[Any]], Any]:
-    if rule.derived:
-        return derived(rule, region)
-    convert = converter(rule, region)
-    return lambda values: None if values[0] is None else convert(values[0])
 
 
 def _known(row: Mapping[str, Any], column: str, notes: list[str]) -> Any:

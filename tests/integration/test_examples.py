@@ -200,6 +200,7 @@ newsletter = { column = "newsletter", time = "registered" }
 
 def test_social_logins_groups_and_consents_reach_cidaas(example: Callable[..., Any], tmp_path: Path) -> None:
     text = (ROOT / "docs/examples/one-table-shop/pipeline.toml").read_text()
+    text = text.replace('email = "mail"', 'email = { template = "{mail}", case = "lower" }')
     config = tmp_path / "social.toml"
     config.write_text(text.replace("one-table-shop", "social-shop").replace("one_table_shop", "social_shop") + SOCIAL)
     with example("one-table-shop", "shop_customers", config=config) as shop:
@@ -220,6 +221,8 @@ def test_social_logins_groups_and_consents_reach_cidaas(example: Callable[..., A
         assert [group["groupId"] for group in ada["groups"]] == ["SHOP", "ACTIVE"]
         (consent,) = ada["consents"]
         assert (consent["fieldKey"], consent["state"]) == ("newsletter", "ACCEPTED")
+        by_email = shop.pipeline.json("user", "--email", "Ada@example.org")
+        assert by_email["ledger"]["sub"] == ada["sub"], "an address that is made of a template is found, too"
         karl = shop.cidaas.await_user(1003)
         assert [one["provider"] for one in karl["identities"]] == ["self"], "one shape for all"
         shop.await_login("ada@example.org", "correct horse")
