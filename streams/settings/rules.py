@@ -133,12 +133,12 @@ def _one_source(detail: Section) -> None:
         detail.wrong("column", "is missing", remedy)
     elif len(ways) > 1:
         detail.wrong(ways[1], f"stands beside {ways[0]}", "Take one of them out.")
+    elif ways == ["columns"] and detail.data["columns"] == []:
+        detail.wrong("columns", "is empty", 'List the columns that the function is given: columns = ["..."].')
     elif ways == ["columns"] and not detail.has("function"):
         detail.wrong("columns", "is set without function", 'Name it: function = "package.module:function".')
     elif ways == ["template"] and detail.has("function"):
-        detail.wrong(
-            "function", "stands beside template", "Take one of them out: a function can do what a template does."
-        )
+        detail.wrong("function", "stands beside template", "Take one of them out.")
 
 
 def _columns(detail: Section) -> tuple[str, ...]:

@@ -278,6 +278,7 @@ MISTAKES = {
     '{ column = "x", function = "OWN:two" }': "function: does not take exactly one argument",
     '{ column = "x", function = "OWN:later" }': "function: is no plain function",
     '{ function = "OWN:shout" }': "column: is missing. Name the column",
+    '{ columns = [], function = "OWN:salutation" }': "columns: is empty",
     '{ columns = ["a"] }': "columns: is set without function",
     '{ columns = ["a b"], function = "OWN:salutation" }': "columns: is 'a b', which is no plain column name",
     '{ template = "{a}", column = "x" }': "template: stands beside column",
