@@ -74,7 +74,7 @@ class Example:
         return set(re.findall(r'"email":"(.*?)"', dump))
 
     def await_login(self, email: str, word: str) -> None:
-        until(lambda: self.pipeline.cidaas.login(email, word), f"{email} logs in")
+        until(lambda: self.pipeline.cidaas.login(email, word), f"{email} logs in", 90)
 
     def sub_of(self, email: str, word: str) -> str:
         login = {"email": email, "password": word}
@@ -82,13 +82,13 @@ class Example:
         return str(answer.json()["sub"])
 
     def await_users(self, *emails: str) -> None:
-        until(lambda: self.users() == set(emails), lambda: f"{emails} at cidaas, but {sorted(self.users())}")
+        until(lambda: self.users() == set(emails), lambda: f"{emails} at cidaas, but {sorted(self.users())}", 90)
 
     def in_sync(self, user: str) -> None:
         def said() -> str:
             return self.pipeline.command("user", user).text
 
-        until(lambda: "in sync" in said(), said)
+        until(lambda: "in sync" in said(), said, 90)
 
     def drop(self, table: str) -> None:
         """Leave the shared database as it was, also when the test failed half-way."""
@@ -214,7 +214,7 @@ def test_social_logins_groups_and_consents_reach_cidaas(example: Callable[..., A
         assert '"providerUserId": "10224"' in said["mapping preview"]
 
         shop.pipeline.start()
-        ada = shop.cidaas.await_user(1001)
+        ada = shop.cidaas.await_user(1001, seconds=90)
         own, facebook = ada["identities"]
         assert (own["provider"], own["email"], own["given_name"]) == ("self", "ada@example.org", "Ada")
         assert (facebook["provider"], facebook["providerUserId"], facebook["sub"]) == ("facebook", "10224", ada["sub"])
@@ -232,7 +232,7 @@ def test_social_logins_groups_and_consents_reach_cidaas(example: Callable[..., A
                 "UPDATE shop_customers SET facebook_id = 3, state = 'blocked', newsletter = false"
                 " WHERE customer_id = 1001"
             )
-        ada = shop.cidaas.await_user(1001, lambda user: user["consents"][0]["state"] == "REVOKED")
+        ada = shop.cidaas.await_user(1001, lambda user: user["consents"][0]["state"] == "REVOKED", 90)
         assert ada["identities"][1]["providerUserId"] == "3"
         assert [group["groupId"] for group in ada["groups"]] == ["SHOP"]
         shop.in_sync("1001")
