@@ -302,7 +302,9 @@ def test_fields_that_are_made_are_checked_shown_and_compared(commands: Commands,
         said
     )
 
-    body = commands.json(1, "mapping", "diff", str(old))
+    said = commands.run("mapping", "diff", str(old), "--json")
+    assert (said.code, said.err.count("AttributeError in line 2 of own_greetings.py")) == (1, 1), said
+    body = orjson.loads(said.out)
     assert body["new_columns"] == []
     fields = {one["field"] for one in body["fields"] if one["change"] == "sent for the first time"}
     assert fields == {"nickname", "profile", "consents"}
