@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import orjson
 
+from streams.converters import converter, derived
+from streams.memberships import memberships
 from streams.passwords import Passwords
 from streams.rows import UNAVAILABLE
 from streams.settings import MAPPING_CODE, PasswordColumns
-from streams.values import UNUSABLE, boolean, converter, moment_of, text
+from streams.stored import stored
+from streams.values import UNUSABLE, boolean, moment_of, since_epoch, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -66,13 +69,23 @@ class Mapper:
         region, id_column = mapping.phone_region, settings.source.users.id
 
         def prepared(rules: tuple[FieldRule, ...], prefix: str = "") -> tuple[_Rule, ...]:
-            return tuple((rule.target, rule.column, converter(rule, region), slug(rule, prefix)) for rule in rules)
+            plain = [rule for rule in rules if not rule.derived]
+            return tuple((rule.target, rule.column, converter(rule, region), slug(rule, prefix)) for rule in plain)
 
         self._id = id_column
         self._fields, self._address = prepared(mapping.fields), prepared(mapping.address, ADDRESS)
         self._custom = prepared(mapping.custom_fields, CUSTOM)
+        parts = (("", mapping.fields, ""), ("address", mapping.address, ADDRESS))
+        self._derived = tuple(
+            (part, rule.target, rule.reads, derived(rule, region), slug(rule, prefix))
+            for part, rules, prefix in (*parts, ("customFields", mapping.custom_fields, CUSTOM))
+            for rule in rules
+            if rule.derived
+        )
+        self._memberships = memberships(mapping)
         self._passwords = Passwords(mapping.passwords)
         self._credentials, self._own_password = settings.source.credentials, settings.source.users.password
+        self._stored = stored(self._own_password or self._credentials)
 
     def map(self, user_id: str, user: Mapping[str, Any], credentials: Iterable[Mapping[str, Any]]) -> Mapped:
         """Map one user; `user` and `credentials` hold the columns as Debezium's JSON has them."""
@@ -88,6 +101,10 @@ class Mapper:
             entity["address"] = _fill({}, self._address, row, notes)
         if self._custom:
             entity["customFields"] = _fill({}, self._custom, row, notes)
+        if self._memberships is not None:
+            self._memberships.fill(entity, row, notes)
+        if self._derived:
+            self._derive(entity, row, notes)
         has_password = self._credentials_of(entity, user, credentials, notes)
         if self._no_event:
             entity["no_event"] = "true"  # a text in the documentation's examples (facts/cidaas-api.md §1.1)
@@ -120,6 +137,19 @@ class Mapper:
             return "not_selected"
         return "live"
 
+    def _derive(self, entity: dict[str, Any], row: Mapping[str, Any], notes: list[str]) -> None:
+        """Fill the fields that are made by a template or a function."""
+        for part, target, columns, make, slug in self._derived:
+            values = [row.get(column, UNAVAILABLE) for column in columns]
+            if UNAVAILABLE in values:
+                notes.append("value_unavailable")
+                continue
+            made = make(values)
+            if made is UNUSABLE:
+                notes.append(slug)
+            into = entity.setdefault(part, {}) if part else entity
+            into[target] = None if made is UNUSABLE else made
+
     def _user_status(self, user: Mapping[str, Any], notes: list[str]) -> str:
         rule = self._status
         if rule.column is None:
@@ -150,17 +180,25 @@ class Mapper:
     def password_of(
         self, user: Mapping[str, Any], credentials: Sequence[Mapping[str, Any]]
     ) -> tuple[PasswordColumns | CredentialsTable | None, Mapping[str, Any] | None]:
-        """Return where passwords stand, None if they are not configured, and the row of the one that counts, if any."""
-        table = self._credentials
-        if self._own_password is not None:
-            return self._own_password, user
-        if table is None:
+        """Return where passwords stand, None if they are not configured, and the row of the one that counts, if any.
+
+        Parts that stand inside JSON come as columns of their own.
+        """
+        table, own = self._credentials, self._own_password
+        columns: PasswordColumns | CredentialsTable
+        if own is not None:
+            found, columns = user, own
+        elif table is None:
             return None, None
-        kind = table.kind
-        ours = credentials if kind is None else [row for row in credentials if row.get(kind) == table.password_kind]
-        if not ours:
-            return table, None
-        return table, ours[0] if len(ours) == 1 else max(ours, key=lambda row: _age(row, table))
+        else:
+            kind, columns = table.kind, table
+            ours = credentials if kind is None else [row for row in credentials if row.get(kind) == table.password_kind]
+            if not ours:
+                return table if self._stored is None else self._stored.columns, None
+            found = ours[0] if len(ours) == 1 else max(ours, key=lambda row: _age(row, table))
+        if self._stored is None:
+            return columns, found
+        return self._stored.columns, self._stored.row(found)
 
     def _password(
         self,
@@ -224,9 +262,11 @@ def _is_set(value: Any) -> bool:
 
 def _age(row: Mapping[str, Any], table: CredentialsTable) -> tuple[datetime, int, int, str]:
     """Order passwords: coalesce(updated, created), then the id, by number where it is one (design: *newest*)."""
-    changed = row.get(table.updated) if table.updated else None
+    changed, epoch = row.get(table.updated) if table.updated else None, table.epochs.get("updated")
     if changed is None:
-        changed = row.get(table.created) if table.created else None
+        changed, epoch = row.get(table.created) if table.created else None, table.epochs.get("created")
+    if changed is not None and epoch is not None:
+        changed = since_epoch(epoch)(changed)
     key = text(row.get(table.id))
     word = key if isinstance(key, str) else ""
     digits = word.isascii() and word.isdigit() and len(word) < 80

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from streams import passwords
+from streams import memberships, passwords
 from streams.cidaas.refusals import REMEDY, Reason
 from streams.mapping import ADDRESS, CUSTOM, slug
 
@@ -80,13 +80,26 @@ def explained(note: str, settings: Settings) -> Note:
         what = f"the value of the status column {status.column} is not listed: the user becomes {status.other}"
         return Note(what, "List it under [mapping.status] if that is not meant.")
     found = [f"{field.name}: {unusable(field.rule)}" for field in fields(settings) if field.note == note]
-    return Note("; ".join(found) or note)
+    return Note("; ".join(found) or memberships.explained(note, settings.mapping) or note)
 
 
 def unusable(rule: FieldRule) -> str:
     """Say why the value of a field's column is sent as null."""
+    where = _where(rule)
+    if rule.function is not None:
+        return f"{where} failed, or is nothing that can be read as {rule.kind}: null is sent"
     if rule.kind == "phone":
-        return f"no valid telephone number in column {rule.column}: null is sent"
+        return f"no valid telephone number in {where}: null is sent"
     if rule.values is not None:
-        return f"the value of column {rule.column} is not among {', '.join(sorted(rule.values))}: null is sent"
-    return f"the value of column {rule.column} cannot be read as {rule.kind}: null is sent"
+        return f"the value of {where} is not among {', '.join(sorted(rule.values))}: null is sent"
+    return f"the value of {where} cannot be read as {rule.kind}: null is sent"
+
+
+def _where(rule: FieldRule) -> str:
+    """Say where the value of a field comes from."""
+    columns = f"column{'s' if len(rule.reads) > 1 else ''} {', '.join(rule.reads)}"
+    if rule.function is not None:
+        return f"what {rule.function} makes of {columns}"
+    if rule.template is not None:
+        return f"the template with {columns}"
+    return columns if rule.path is None else f"{rule.path} in the JSON of {columns}"

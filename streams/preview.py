@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from streams.cidaas.shape import with_identities
+from streams.converters import place_of
+from streams.inside import picker
 from streams.mapping import Mapped, Mapper
 from streams.notes import explained, fields, unusable
-from streams.values import text
+from streams.settings import functions
+from streams.values import UNUSABLE, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from streams.settings import Settings
+    from streams.settings import FieldRule, Settings
 
 #: What of `password_hash_info` is no secret.
 _OPEN = frozenset({"algorithmTypeId", "iterations", "keylen"})
@@ -85,11 +89,11 @@ def _without_secrets(settings: Settings, entity: Mapping[str, Any]) -> dict[str,
         shown["password_hash_info"] = _masked(info)
     secret = _secret_columns(settings)
     for field in fields(settings):  # somebody may send a hash as a custom field, too
-        if field.rule.column in secret:
+        if secret.intersection(field.rule.reads):
             part = shown[field.part] = dict(shown[field.part]) if field.part else shown
             if part.get(field.rule.target) is not None:
                 part[field.rule.target] = hidden(part[field.rule.target])
-    return shown
+    return with_identities(shown) if "identities" in shown else shown
 
 
 def _masked(info: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,11 +117,36 @@ def _empty(settings: Settings, row: Mapping[str, Any], entity: Mapping[str, Any]
         there = entity.get(field.part, {}) if field.part else entity
         if there.get(field.rule.target) is not None:
             continue
+        if field.rule.derived:
+            found.append(
+                {"field": field.name, "column": ", ".join(field.rule.reads), "what": _not_made(field.rule, row)}
+            )
+            continue
+        path = field.rule.path
         if value is None:
             what = f"column {column} is NULL"
+        elif path is not None and (value := picker(path)(value)) is None:
+            what = f"the JSON of column {column} has nothing under {path}"
+        elif value is UNUSABLE:
+            what = f"column {column} holds no JSON with {path} in it"
         elif text(value) is None:
             what = f"column {column} is blank"
         else:
             what = unusable(field.rule) + ("" if column in secret else f" (it holds {value!r})")
         found.append({"field": field.name, "column": column, "what": what})
     return found
+
+
+def _not_made(rule: FieldRule, row: Mapping[str, Any]) -> str:
+    """Say why a template or a function made nothing of this row."""
+    values = [row.get(column) for column in rule.reads]
+    if rule.template is not None and all(value is None or text(value) is None for value in values):
+        return f"columns {', '.join(rule.reads)} are NULL or blank"
+    if rule.function is None:
+        return unusable(rule)
+    value: Any = values[0] if rule.column else dict(zip(rule.columns, values, strict=True))
+    try:
+        made = functions.find(rule.function)(value if rule.path is None or value is None else picker(rule.path)(value))
+    except (Exception, SystemExit) as error:
+        return f"{rule.function} raised {place_of(error)}: null is sent"
+    return f"{rule.function} returned None" if made is None else unusable(rule)

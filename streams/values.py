@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
-
-from streams.phones import reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from streams.settings import FieldRule
+    from streams.settings import Epoch
 
 
 class _Unusable:
@@ -31,6 +29,7 @@ _TIMESTAMP = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)?",
     re.ASCII,
 )
+_EPOCH = datetime(1970, 1, 1)
 _TRUE = frozenset(("true", "t", "yes", "y", "on", "1"))
 _FALSE = frozenset(("false", "f", "no", "n", "off", "0"))
 
@@ -131,30 +130,18 @@ def moment_of(value: Any) -> datetime | None:
         return None
 
 
-def converter(rule: FieldRule, region: str | None) -> Callable[[Any], Any]:
-    """Return the converter of a rule, with its own words for values translated first."""
-    plain = {"text": text, "boolean": boolean, "number": number, "date": day, "timestamp": timestamp, "phone": None}
-    convert = plain[rule.kind] or _phone(region)
-    return convert if rule.values is None else _translated(dict(rule.values), convert)
+def since_epoch(unit: Epoch) -> Callable[[Any], Any]:
+    """Return a converter of numbers that count since 1970 into ISO 8601 in UTC."""
+    micro = {"s": 1_000_000, "ms": 1_000, "us": 1}[unit]
 
+    def convert(value: Any) -> Any:
+        count = number(value)
+        if count is None or count is UNUSABLE:
+            return count
+        try:
+            moment = _EPOCH + timedelta(microseconds=round(count * micro))
+        except OverflowError:
+            return UNUSABLE
+        return moment.isoformat() + "Z"
 
-def _phone(region: str | None) -> Callable[[Any], Any]:
-    read = reader(region)
-
-    def phone(value: Any) -> Any:
-        written = text(value)
-        if written is None or written is UNUSABLE:
-            return written
-        return read(written) or UNUSABLE
-
-    return phone
-
-
-def _translated(words: dict[str, str], convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def translated(value: Any) -> Any:
-        word = text(value)
-        if word is None or word is UNUSABLE:
-            return word
-        return convert(words[word]) if word in words else UNUSABLE
-
-    return translated
+    return convert

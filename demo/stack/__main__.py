@@ -1,13 +1,15 @@
-"""`python -m demo.stack up|down|status|clean`, for the stack in RUN_DIR (default .run)."""
+"""`python -m demo.stack up|down|status|clean|sql`, for the stack in RUN_DIR (default .run)."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+from pathlib import Path
 
 import psycopg
 
+from demo.stack import postgres
 from demo.stack.errors import Missing, StackError
 from demo.stack.prerequisites import missing
 from demo.stack.services import SERVICES
@@ -34,6 +36,10 @@ def arguments() -> argparse.ArgumentParser:
     actions.add_parser("down", help="stop everything and keep the state")
     actions.add_parser("status", help="show what runs; exit code 1 if something is down")
     actions.add_parser("clean", help="stop everything and remove the state")
+    run = actions.add_parser("sql", help="run SQL in the legacy database as its administrator, in one transaction")
+    what = run.add_mutually_exclusive_group(required=True)
+    what.add_argument("file", nargs="?", type=Path, help="a file with statements")
+    what.add_argument("-c", dest="statement", help="the statement itself")
     return parser
 
 
@@ -51,6 +57,8 @@ def main() -> int:
             stack.down()
         elif options.action == "clean":
             stack.clean()
+        elif options.action == "sql":
+            return _run_sql(stack, options)
         else:
             return _show(stack)
     except ConfigError as error:
@@ -62,6 +70,24 @@ def main() -> int:
     except KeyboardInterrupt:
         say("interrupted; `make down` stops what was started")
         return 130
+    return 0
+
+
+def _run_sql(stack: Stack, options: argparse.Namespace) -> int:
+    """Run statements, and show the rows of the last one that has some."""
+    if not stack.layout.exists():
+        say(f"there is no stack in {stack.layout.run_dir}: start one with `make up`")
+        return 2
+    try:
+        text = options.statement or options.file.read_text(encoding="utf-8")
+    except OSError as error:
+        say(f"{options.file}: cannot be read ({error.strerror})")
+        return 2
+    with postgres.connect(stack.layout) as admin, admin.transaction():
+        done = admin.execute(text.encode())
+        if done.description is not None:
+            for row in done.fetchall():
+                print("\t".join("" if value is None else str(value) for value in row))
     return 0
 
 

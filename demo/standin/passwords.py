@@ -56,7 +56,7 @@ def _all_texts(hdata: Any) -> bool:
     return hdata.__class__ is dict and all(each is None or each.__class__ is str for each in hdata.values())
 
 
-def fits(password: str, info: dict[str, Any], salt_order: str) -> bool | None:
+def fits(password: str, info: dict[str, Any], switches: Switches) -> bool | None:
     """Whether `password` makes the hash in `info`; None if this stand-in cannot compute that algorithm.
 
     Takes as long as bcrypt takes: call it in a thread.
@@ -70,26 +70,34 @@ def fits(password: str, info: dict[str, Any], salt_order: str) -> bool | None:
             return bcrypt.checkpw(password.encode()[:72], digest.encode())
         except ValueError:
             return None
-    if algorithm in ("SHA1", "SHA256"):
-        text = salt + password if salt_order == "salt+password" else password + salt
+    if algorithm in ("SHA1", "SHA256", "CUSTOM_MD5"):
+        text = salt + password if switches.salt_order == "salt+password" else password + salt
         # cidaas takes hashes of a legacy system, however weak.
-        made = hashlib.new(algorithm.lower(), text.encode()).hexdigest()
+        made = hashlib.new(algorithm.removeprefix("CUSTOM_").lower(), text.encode()).hexdigest()
         return hmac.compare_digest(made, digest.lower())
     if algorithm == "PBKDF2":
-        return _pbkdf2(password, salt, hdata.get("iterations") or "", digest)
+        raw = _decoded(salt) if switches.pbkdf2_salt == "base64" else salt.encode()
+        return None if raw is None else _pbkdf2(password, raw, hdata.get("iterations") or "", digest)
     return None
 
 
-def _pbkdf2(password: str, salt: str, iterations: str, digest: str) -> bool | None:
+def _decoded(text: str) -> bytes | None:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        return None
+
+
+def _pbkdf2(password: str, salt: bytes, iterations: str, digest: str) -> bool | None:
     """PBKDF2 with SHA-256; the digest as hex or base64, its length being the key's."""
     try:
         wanted = bytes.fromhex(digest)
     except ValueError:
-        try:
-            wanted = base64.b64decode(digest, validate=True)
-        except ValueError:
+        decoded = _decoded(digest)
+        if decoded is None:
             return None
+        wanted = decoded
     if not iterations.isdigit() or not 0 < int(iterations) <= 10_000_000 or not wanted:
         return None
-    made = hashlib.pbkdf2_hmac("sha256", password.encode(), salt.encode(), int(iterations), len(wanted))
+    made = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, int(iterations), len(wanted))
     return hmac.compare_digest(made, wanted)

@@ -19,6 +19,7 @@ FIELD_SETUP: dict[str, dict[str, Any]] = {
 ALGORITHMS = (
     *(f"BCRYPT_{cost}" for cost in range(1, 21)),
     "SHA1", "SHA256", "PBKDF2", "argon2id", "argon2i", "argon2d", "HMAC-SHA-256",
+    "CUSTOM_MD5",  # as if cidaas support had set it up for this tenant
 )  # fmt: skip
 DISPOSABLE = ("mailinator.com", "yopmail.com", "guerrillamail.com", "10minutemail.com", "trashmail.com")
 DEAD = ("invalid", "local", "localhost", "example.com")
@@ -39,6 +40,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "bcrypt_cost": ("checked", "ignored"),
     "error_shape": ("flat", "nested", "ErrorResp"),
     "token_error": ("oauth", "envelope"),
+    "pbkdf2_salt": ("text", "base64"),
     "salt_order": ("salt+password", "password+salt"),
     "history": ("compact", "full"),
 }
@@ -79,7 +81,8 @@ class Switches:
     token_error: str = "oauth"  # noqa: S105
     scopes: tuple[str, ...] = SCOPES  # of the client
     error_shape: str = "flat"
-    salt_order: str = "salt+password"  # how SHA1 and SHA256 hashes were made (login check)
+    pbkdf2_salt: str = "text"  # is the salt of PBKDF2 the text itself, or bytes in base64? (login check)
+    salt_order: str = "salt+password"  # how SHA1, SHA256 and CUSTOM_MD5 hashes were made (login check)
     history: str = "compact"
     history_limit: int = 1000  # accepted states kept per user, the newest
 

@@ -118,7 +118,7 @@ class Extras:
         info, status = entity.get("password_hash_info"), entity.get("userStatus")
         reason = "no password" if not info else ""
         if info:
-            right = await asyncio.to_thread(fits, password, info, self._tenant.switches.salt_order)
+            right = await asyncio.to_thread(fits, password, info, self._tenant.switches)
             if right is None:
                 reason = "this stand-in cannot compute the algorithm"
             elif not right:

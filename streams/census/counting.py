@@ -260,7 +260,7 @@ def _without_phones(settings: Settings) -> tuple[Settings, frozenset[str]]:
     columns: set[str] = set()
 
     def others(rules: tuple[FieldRule, ...]) -> tuple[FieldRule, ...]:
-        columns.update(rule.column for rule in rules if rule.kind == "phone")
+        columns.update(column for rule in rules if rule.kind == "phone" for column in rule.reads)
         return tuple(rule for rule in rules if rule.kind != "phone")
 
     light = dataclasses.replace(

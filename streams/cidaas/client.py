@@ -19,6 +19,7 @@ import orjson
 from streams.cidaas.answers import ANONYMOUS, Outcome, UnreadableAnswer, read_bulk, read_email
 from streams.cidaas.errors import CidaasError, Kind, failure, kind_of
 from streams.cidaas.redaction import Envelope, read_error, values_of
+from streams.cidaas.shape import shaped
 from streams.cidaas.token import PATH as TOKEN
 from streams.cidaas.token import TokenSource
 from streams.cidaas.wire import RAISED, retry_after, transport_failure
@@ -113,7 +114,7 @@ class Cidaas:
         """Create or update users (at most 50, no user and no e-mail twice); one outcome each, in this order."""
         call = f"the bulk call with {len(entities)} user{'s' * (len(entities) != 1)}"
         try:
-            body = orjson.dumps(list(entities))
+            body = orjson.dumps(shaped(entities))
         except orjson.JSONEncodeError:
             raise failure(Kind.BAD_REQUEST, f"Nothing was sent: {call} cannot be written as JSON") from None
         response = await self._call(call, "POST", BULK, body)

@@ -36,7 +36,12 @@ _PATTERN = re.compile(
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 #: Fields of an entity whose values may be shown: ids and words of cidaas' own.
-_PUBLIC = frozenset({"sub", "identityId", "provider", "userStatus", "algorithmTypeId", "locale", "gender", "no_event"})
+_PUBLIC = frozenset(
+    {
+        "sub", "identityId", "provider", "userStatus", "algorithmTypeId", "locale", "gender", "no_event", "groupId",
+        "roles", "fieldKey", "state", "consentId", "versionId",
+    }
+)  # fmt: skip
 
 
 def _replacement(match: re.Match[str]) -> str:

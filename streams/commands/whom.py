@@ -7,23 +7,26 @@ from urllib.parse import urlencode
 
 import click
 from psycopg import sql
-from psycopg.rows import scalar_row
+from psycopg.rows import scalar_row, tuple_row
 
 from streams.cidaas.answers import normal_sub
 from streams.commands import base
-from streams.legacy import Legacy, qualified
+from streams.converters import maker
+from streams.legacy import Legacy, as_debezium, qualified
 from streams.mapping import Mapper
 from streams.offline import find_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from streams.settings import Settings
+    from streams.settings import FieldRule, Settings
 
 F = TypeVar("F", bound="Callable[..., None]")
 
 #: Ids in one fetch, and seconds for all of them.
 _MANY, _PATIENCE = 20_000, 300.0
+#: Users with one address that are named.
+_SEVERAL = 5
 
 
 def options(command: F) -> F:
@@ -50,23 +53,52 @@ async def named(settings: Settings, user_id: str | None, email: str | None, sub:
 
 
 async def _by_email(settings: Settings, email: str) -> str:
-    column = next((f.column for f in settings.mapping.fields if f.target == "email"), None)
-    if column is None:
+    rule = next((rule for rule in settings.mapping.fields if rule.target == "email"), None)
+    if rule is None:
         base.fail("no column is mapped to `email` in pipeline.toml, so a user cannot be looked up by it")
+    plain = not rule.derived and rule.path is None and rule.values is None
+    found = await (_with_column(settings, rule.column, email) if plain else _with_made(settings, rule, email))
+    if not found:
+        base.fail("no row of the legacy database has this address; a deleted user is found by its id", base.WRONG)
+    if len(found) > 1:
+        base.fail(f"several users have this address: {', '.join(found)}; name one by its id")
+    return found[0]
+
+
+async def _with_column(settings: Settings, column: str, email: str) -> list[str]:
+    """The ids of the users whose column holds the address, at most five."""
     users = settings.source.users
-    query = sql.SQL("SELECT {id}::text AS id FROM {table} WHERE lower({column}) = lower(%s) LIMIT 5").format(
-        id=sql.Identifier(users.id), table=qualified(users.name), column=sql.Identifier(column)
+    query = sql.SQL("SELECT {id}::text AS id FROM {table} WHERE lower({column}) = lower(%s) LIMIT {several}").format(
+        id=sql.Identifier(users.id),
+        table=qualified(users.name),
+        column=sql.Identifier(column),
+        several=sql.Literal(_SEVERAL),
     )
     legacy = Legacy(settings, timeout=30.0)
     try:
-        rows = await legacy.query(query, (email,))
+        return [str(row["id"]) for row in await legacy.query(query, (email,))]
     finally:
         await legacy.close()
-    if not rows:
-        base.fail("no row of the legacy database has this address; a deleted user is found by its id", base.WRONG)
-    if len(rows) > 1:
-        base.fail(f"several users have this address: {', '.join(row['id'] for row in rows)}; name one by its id")
-    return str(rows[0]["id"])
+
+
+async def _with_made(settings: Settings, rule: FieldRule, email: str) -> list[str]:
+    """The same, where the address is made of columns: all rows are read, a part at a time."""
+    users, make = settings.source.users, maker(rule, settings.mapping.phone_region)
+    key = sql.SQL("{}::text").format(sql.Identifier(users.id))
+    query = sql.SQL("SELECT {columns} FROM {table}").format(
+        columns=sql.SQL(", ").join([key, *map(sql.Identifier, rule.reads)]), table=qualified(users.name)
+    )
+    found: list[str] = []
+    legacy = Legacy(settings, timeout=30.0, patience=_PATIENCE)
+    try:
+        async with legacy.moment() as connection, connection.cursor("emails", row_factory=tuple_row) as cursor:
+            await cursor.execute(query)
+            while len(found) < _SEVERAL and (rows := await cursor.fetchmany(_MANY)):
+                made = ((user_id, make([as_debezium(value) for value in values])) for user_id, *values in rows)
+                found += [user_id for user_id, one in made if isinstance(one, str) and one.lower() == email.lower()]
+    finally:
+        await legacy.close()
+    return found[:_SEVERAL]
 
 
 async def _by_sub(settings: Settings, sub: str) -> str:

@@ -32,7 +32,7 @@ def load(path: Path | None = None, env: AbstractMapping[str, str] = os.environ) 
     """
     path = path or Path(env.get("PIPELINE_CONFIG") or "pipeline.toml")
     text = _read(path)
-    problems = Problems(path.name, text)
+    problems = Problems(path.name, text, path.parent)
     root = Section(_parse(path, text), (), problems)
     settings = read(root, Environment(env, problems), path)
     if problems.lines:

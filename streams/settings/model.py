@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
@@ -12,28 +12,38 @@ from .errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping as AbstractMapping
+    from dataclasses import Field
     from pathlib import Path
     from uuid import UUID
 
     from .secret import Secret
 
 MAPPING_CODE = 1
-"""Number of the mapping's code: raise it with every change of streams/mapping.py, values.py, phones.py or
-passwords.py that makes another entity of the same row. It is part of the mapping id, and a new mapping id
-makes all users pending once (design: *entity*, C2). It stands here because the settings come before the mapping."""
+"""Number of the mapping's code: raise it with every change of streams/mapping.py, values.py, converters.py, inside.py,
+phones.py, stored.py or passwords.py that makes another entity of the same row. It is part of the mapping id, and a new
+mapping id makes all users pending once (design: *entity*, C2). It stands here because the settings come before the
+mapping."""
 
 Kind = Literal["text", "phone", "boolean", "number", "date", "timestamp"]
+#: What a number of a moment counts, since 1970 in UTC: seconds, milliseconds or microseconds.
+Epoch = Literal["s", "ms", "us"]
 
 
 @dataclass(frozen=True, slots=True)
 class PasswordColumns:
-    """Where a password is found in a row: hash, its algorithm (a column or one for all), salt and parameters."""
+    """Where a password is found in a row: hash, its algorithm (a column or one for all), salt and parameters.
+
+    Of secret, algorithm, salt and params, `paths` has those that stand inside the JSON of their column. `numbers` are
+    iterations and keylen where params has them under another name (a path), or one for all rows (a number).
+    """
 
     secret: str
     algorithm: str | None
     algorithm_constant: str | None
     salt: str | None
     params: str | None
+    paths: AbstractMapping[str, str] = field(default_factory=dict)
+    numbers: AbstractMapping[str, str | int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +59,10 @@ class UsersTable:
 
 @dataclass(frozen=True, slots=True)
 class CredentialsTable:
-    """The legacy table with passwords and second factors, many rows a user. Without `kind` all are passwords."""
+    """The legacy table with passwords and second factors, many rows a user. Without `kind` all are passwords.
+
+    `paths` and `numbers` as in PasswordColumns; `epochs` has those of created and updated that are numbers.
+    """
 
     name: str
     id: str
@@ -65,6 +78,9 @@ class CredentialsTable:
     created: str | None
     updated: str | None
     columns: tuple[str, ...]
+    paths: AbstractMapping[str, str] = field(default_factory=dict)
+    numbers: AbstractMapping[str, str | int] = field(default_factory=dict)
+    epochs: AbstractMapping[str, Epoch] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +194,57 @@ class Brake:
 
 @dataclass(frozen=True, slots=True)
 class FieldRule:
-    """One column that becomes one cidaas field; `values` translates its values (others are left out)."""
+    """One column that becomes one cidaas field; `values` translates its values (others are left out).
+
+    `path`: the value stands inside the column's JSON. `epoch`: it is a number that counts since 1970. `case`: how
+    letters are changed. With a `template`, or a `function` of several columns, `column` is empty and `columns` has what
+    is read. `function` is `package.module:name`, `code` a digest of its module: a change of it changes entities.
+    """
 
     target: str
     column: str
     kind: Kind
     values: AbstractMapping[str, str] | None
+    path: str | None = None
+    epoch: Epoch | None = None
+    case: Literal["lower", "upper"] | None = None
+    template: str | None = None
+    function: str | None = None
+    code: str = ""
+    columns: tuple[str, ...] = ()
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns whose values the field is made of."""
+        return (self.column,) if self.column else self.columns
+
+    @property
+    def derived(self) -> bool:
+        """Whether it is more than one column's own value."""
+        return self.template is not None or self.function is not None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRule:
+    """A group at cidaas, with the roles in it: of everybody, or of those whose column is true, or among `values`."""
+
+    group: str
+    roles: tuple[str, ...]
+    column: str | None
+    values: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentRule:
+    """What a user has agreed to: a state by the words of a column, or one for everybody; NULL says nothing."""
+
+    field: str
+    column: str | None
+    values: AbstractMapping[str, str] | None
+    state: str | None
+    time: str | None
+    consent_id: str | None
+    version_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +288,10 @@ class Mapping:
     mfa_enabled: bool
     phone_region: str | None
     id: str
+    #: social logins: a provider and the column with the user's id there.
+    identities: tuple[FieldRule, ...] = ()
+    groups: tuple[GroupRule, ...] = ()
+    consents: tuple[ConsentRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,14 +345,24 @@ VARIABLES = {
 
 
 def plain(value: Any) -> Any:
-    """Turn a rule into JSON values with one fixed form (sets sorted), for hashing and for reports."""
+    """Turn a rule into JSON values with one fixed form (sets sorted), for hashing and for reports.
+
+    What has a default and is at it is left out: keys that came with a later version do not change the mapping id of a
+    file that does not use them, so an upgrade alone makes nobody pending.
+    """
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        there = {one.name: getattr(value, one.name) for one in fields(value) if not _at_default(value, one)}
+        return {name: plain(part) for name, part in there.items()}
     if isinstance(value, frozenset):
         return sorted(value)
     if isinstance(value, (tuple, list)):
         return [plain(item) for item in value]
     return value
+
+
+def _at_default(value: Any, one: Field[Any]) -> bool:
+    default = one.default_factory() if one.default_factory is not MISSING else one.default
+    return default is not MISSING and getattr(value, one.name) == default
 
 
 def mapping_id(parts: AbstractMapping[str, Any]) -> str:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from string import Formatter
+from typing import TYPE_CHECKING, Literal
 
+from . import functions
+from .memberships import entries, read_consents, read_groups
 from .model import FieldRule, Kind, Mapping, PasswordRule, SelectRule, StatusRule
+from .moments import read_epoch
 from .section import meant
 
 if TYPE_CHECKING:
@@ -31,6 +35,7 @@ ADDRESS: dict[str, Kind] = dict.fromkeys(
 KINDS: tuple[Kind, ...] = ("text", "boolean", "number", "date", "timestamp", "phone")
 STATUSES = ("VERIFIED", "PENDING", "DECLINED", "LOCKED")
 ALGORITHMS = ("bcrypt", "sha1", "sha256", "pbkdf2", "argon2id", "argon2i", "argon2d")
+_CASES: tuple[Literal["lower", "upper"], ...] = ("lower", "upper")
 CUSTOM_KEY = "[A-Za-z_][A-Za-z0-9_-]*"
 REGION = "[A-Z]{2}"
 
@@ -50,9 +55,23 @@ def read_mapping(section: Section) -> Mapping:
         mfa_enabled=section.flag("mfa_enabled", False),
         phone_region=_region(section),
         id="",
+        identities=_identities(section.table("identities")),
+        groups=read_groups(section.table("groups")),
+        consents=read_consents(section.table("consents")),
     )
     section.close()
     return mapping
+
+
+def _identities(section: Section) -> tuple[FieldRule, ...]:
+    """Read `provider = "column"`, the user's id at a social login, for each provider."""
+    rules = []
+    for provider in entries(section):
+        if provider == "self":
+            section.wrong(provider, "is cidaas's own identity", "Name social logins only, such as facebook or google.")
+        elif rule := _rule(section, provider, "text"):
+            rules.append(rule)
+    return tuple(rules)
 
 
 def _rules(section: Section, known: dict[str, Kind] | None) -> tuple[FieldRule, ...]:
@@ -70,18 +89,91 @@ def _rules(section: Section, known: dict[str, Kind] | None) -> tuple[FieldRule, 
 
 def _rule(section: Section, target: str, fixed: Kind | None) -> FieldRule | None:
     """Read one rule; the fields of cidaas have their types, only custom fields choose one."""
-    detail = section.column_or_section(target)
+    detail = section.column_or_section(target, "field" if fixed else "custom_field")
     if detail is None:
         return None
     if isinstance(detail, str):
         return FieldRule(target, detail, fixed or "text", None)
-    column = detail.needed_column("column", 'Name the column: column = "...".')
+    column, template = detail.column("column"), detail.text("template")
+    columns = _columns(detail) if template is None else _placeholders(detail, template)
+    function, code = _function(detail)
+    _one_source(detail)
     chosen = fixed or detail.text("type", "text", KINDS)
     values = detail.text_map("values") if detail.has("values") else None
     detail.get("values")
+    path, epoch, case = detail.json_path("path"), read_epoch(detail), detail.text("case", None, _CASES)
     detail.close()
+    if path and not column:
+        detail.wrong("path", "is for one column of JSON", "Take it out, or name that column.")
     kind = next(one for one in KINDS if one == chosen)
-    return FieldRule(target, column, kind, values) if column else None
+    if epoch and kind not in ("date", "timestamp"):
+        section.wrong(target, f"is {kind}, and epoch makes a moment", "Take epoch out.", "epoch")
+    if not column and not columns and template is None:
+        return None
+    return FieldRule(
+        target,
+        column or "",
+        kind,
+        values,
+        path=path,
+        epoch=epoch,
+        case=next((one for one in _CASES if one == case), None),
+        template=template,
+        function=function,
+        code=code,
+        columns=columns,
+    )
+
+
+def _one_source(detail: Section) -> None:
+    """A field is made of a column, of a template, or of the columns of a function."""
+    ways = [key for key in ("column", "template", "columns") if detail.has(key)]
+    if not ways:
+        remedy = 'Name the column, column = "...", or write a template, or a function of several columns.'
+        detail.wrong("column", "is missing", remedy)
+    elif len(ways) > 1:
+        detail.wrong(ways[1], f"stands beside {ways[0]}", "Take one of them out.")
+    elif ways == ["columns"] and detail.data["columns"] == []:
+        detail.wrong("columns", "is empty", 'List the columns that the function is given: columns = ["..."].')
+    elif ways == ["columns"] and not detail.has("function"):
+        detail.wrong("columns", "is set without function", 'Name it: function = "package.module:function".')
+    elif ways == ["template"] and detail.has("function"):
+        detail.wrong("function", "stands beside template", "Take one of them out.")
+
+
+def _columns(detail: Section) -> tuple[str, ...]:
+    """Read the columns that a function is given together."""
+    columns = tuple(dict.fromkeys(detail.texts("columns")))
+    return tuple(column for column in columns if detail.identifier("columns", column))
+
+
+def _placeholders(detail: Section, template: str) -> tuple[str, ...]:
+    """Return the columns that a template names in braces."""
+    detail.get("columns")
+    remedy = 'Write columns in braces, "{given_name} {family_name}", and braces themselves twice.'
+    try:
+        parts = list(Formatter().parse(template))
+    except ValueError:
+        detail.wrong("template", "has a brace without its counterpart", remedy)
+        return ()
+    if any(name is not None and (spec or conversion or not name) for _, name, spec, conversion in parts):
+        detail.wrong("template", "has more than the name of a column between braces", remedy)
+        return ()
+    names = dict.fromkeys(name for _, name, _, _ in parts if name is not None)
+    return tuple(name for name in names if detail.identifier("template", name))
+
+
+def _function(detail: Section) -> tuple[str | None, str]:
+    """Read the name of a function, and make sure that it can be called; with a digest of its code."""
+    name = detail.text("function")
+    if name is None:
+        return None, ""
+    try:
+        functions.find(name, detail.problems.folder)
+    except functions.FunctionError as error:
+        detail.wrong("function", str(error), error.remedy)
+        return None, ""
+    return name, functions.digest(name)
 
 
 def _status(section: Section | None) -> StatusRule:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .environment import Environment
 from .load import TOPIC_NAME, read
 from .rules import ALGORITHMS, CUSTOM_KEY, REGION, STATUSES
-from .section import NAME, Problems, Section
+from .section import NAME, PATH, Problems, Section
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,6 +25,7 @@ FILE = "pipeline.schema.json"
 _DRAFT = "http://json-schema.org/draft-07/schema#"
 _COLUMN = {"type": "string", "pattern": f"^(?!__){NAME}$"}
 _NEW_NAME = {"type": "string", "pattern": f"^{TOPIC_NAME}$"}
+_PATH = {"type": "string", "pattern": f"^{PATH}$"}
 _ONE_ALGORITHM = {"oneOf": [{"required": ["algorithm"]}, {"required": ["algorithm_constant"]}]}
 #: What the reading functions check by themselves, by the names that lead to a key.
 _CHECKS: dict[tuple[str, ...], dict[str, Any]] = {
@@ -60,6 +61,16 @@ _CHECKS: dict[tuple[str, ...], dict[str, Any]] = {
     },
     ("delivery", "temporary_email"): {"pattern": "^(?=.*\\{id\\})[^@]*@[^@]*$"},
     ("connect", "url"): {"format": "uri"},
+}
+#: The same of tables that may stand in place of a column, by their shapes.
+_FIELD = {
+    "oneOf": [{"required": ["column"]}, {"required": ["template"]}, {"required": ["columns"]}],
+    "dependencies": {"columns": ["function"], "path": ["column"], "template": {"not": {"required": ["function"]}}},
+}
+_SHAPES: dict[str, dict[str, Any]] = {
+    "field": _FIELD,
+    "custom_field": _FIELD,
+    "consent": {"oneOf": [{"required": ["column"]}, {"required": ["state"]}]},
 }
 #: Stands for every key of a table whose keys the person chooses.
 _ANY = "any_key"
@@ -97,11 +108,25 @@ class Recorder(Section):
         """Record a table."""
         return self.section(key)
 
-    def column_or_section(self, key: str) -> Section:
+    def column_or_section(self, key: str, shape: str) -> Section:
         """Record the name of a column, or a table that says more."""
-        name = "custom_field" if key == _ANY else "field"
-        self._slot(key)["anyOf"] = [_COLUMN, {"$ref": f"#/definitions/{name}"}]
-        return Recorder(self._shared.setdefault(name, {}), (*self.path, key), self._shared)
+        self._slot(key)["anyOf"] = [_COLUMN, {"$ref": f"#/definitions/{shape}"}]
+        return Recorder(self._shared.setdefault(shape, {}), (*self.path, key), self._shared)
+
+    def needed_column_or_section(self, key: str, shape: str, remedy: str) -> Section:
+        """Record the same, which must be there."""
+        self._needed(key)
+        return self.column_or_section(key, shape)
+
+    def json_path(self, key: str) -> str | None:
+        """Record a path inside JSON."""
+        self._slot(key).update(_PATH)
+        return None
+
+    def json_path_or_number(self, key: str) -> str | int | None:
+        """Record a path inside JSON, or a number."""
+        self._slot(key)["anyOf"] = [_PATH, {"type": "integer", "minimum": 1, "maximum": 10**10 - 1}]
+        return None
 
     def names(self, known: Iterable[str] | None) -> list[str]:
         """Return all keys that are known; one that stands for all if any is allowed."""
@@ -183,6 +208,8 @@ def schema(text: str) -> dict[str, Any]:
     read(Recorder(root, (), shared), Environment({}, Problems(FILE)), Path(FILE))
     for path, check in _CHECKS.items():
         _at(root, path).update(check)
+    for shape, check in _SHAPES.items():
+        shared[shape].update(check)
     for path, words in _comments(text).items():
         with contextlib.suppress(KeyError):  # a key of the person's own, or a sentence that looks like one
             _at(root, path)["description"] = words

@@ -10,9 +10,12 @@ from .positions import Path, positions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path as FilePath
 
 #: A plain name of PostgreSQL, as a regular expression.
 NAME = "[A-Za-z_][A-Za-z0-9_]{0,62}"
+#: The names that lead to a value inside JSON, with dots between.
+PATH = r"[^.\s]+(?:\.[^.\s]+)*"
 
 
 def sentence(file: str, line: int | None, where: str, what: str, remedy: str) -> str:
@@ -24,9 +27,9 @@ def sentence(file: str, line: int | None, where: str, what: str, remedy: str) ->
 class Problems:
     """The list of everything that is wrong so far."""
 
-    def __init__(self, file: str, text: str = "") -> None:
-        """`text` is that of the file, for the lines on which keys stand."""
-        self.file, self._text = file, text
+    def __init__(self, file: str, text: str = "", folder: FilePath | None = None) -> None:
+        """`text` is that of the file, for the lines on which keys stand; `folder` is where it lies."""
+        self.file, self._text, self.folder = file, text, folder
         self._positions: dict[Path, int] | None = None
         self.lines: list[str] = []
 
@@ -83,12 +86,47 @@ class Section:
         """Return a table inside this one, an empty one if it is left out."""
         return self.section(key) or Section({}, (*self.path, key), self.problems)
 
-    def column_or_section(self, key: str) -> str | Section | None:
-        """Return the name of a column, or a table that says more about it; None after a problem."""
+    def column_or_section(self, key: str, shape: str) -> str | Section | None:
+        """Return the name of a column, or a table that says more about it; None if left out, or after a problem.
+
+        `shape` names the schema of such tables.
+        """
         value = self.get(key)
         if isinstance(value, str):
             return value if self.identifier(key, value) else None
         return self.section(key)
+
+    def needed_column_or_section(self, key: str, shape: str, remedy: str) -> str | Section | None:
+        """Return what must be there; see `column_or_section`."""
+        if self.has(key):
+            return self.column_or_section(key, shape)
+        self.get(key)
+        self.wrong(key, "is missing", remedy)
+        return None
+
+    def json_path(self, key: str) -> str | None:
+        """Return the names that lead to a value inside JSON, None if the key is left out."""
+        value = self.text(key)
+        if value is not None and not self._is_path(key, value):
+            return None
+        return value
+
+    def json_path_or_number(self, key: str) -> str | int | None:
+        """Return such a path, or a positive whole number."""
+        value = self.get(key)
+        if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**10:
+            return value
+        if isinstance(value, str):
+            return value if self._is_path(key, value) else None
+        if value is not None:
+            self.wrong(key, f"is {_shown(value)}", f'Write where it stands in the JSON, {key} = "...", or a number.')
+        return None
+
+    def _is_path(self, key: str, value: str) -> bool:
+        if re.fullmatch(PATH, value):
+            return True
+        self.wrong(key, f"is {_shown(value)}", 'Write the names that lead to the value, with dots between: "a.b".')
+        return False
 
     def names(self, known: Iterable[str] | None) -> list[str]:
         """Return the keys of a table whose keys are chosen by the person: among `known` ones, or any if None."""

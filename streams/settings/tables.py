@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .model import CredentialsTable, Mapping, PasswordColumns, UsersTable
+from .model import CredentialsTable, Epoch, Mapping, PasswordColumns, UsersTable
+from .moments import read_epoch
 
 if TYPE_CHECKING:
     from .section import Section
+
+
+_COLUMN = 'Name the column: column = "...".'
 
 
 def read_users(tables: Section, mapping: Mapping) -> UsersTable:
@@ -44,7 +48,7 @@ def read_credentials(tables: Section) -> CredentialsTable | None:
     password_kind = section.text("password_kind", "password") or "password"
     totp_kind = section.text("totp_kind")
     columns = _columns_of_password(section)
-    created, updated = section.column("created"), section.column("updated")
+    (created, updated), epochs = _ages(section)
     if totp_kind and not kind:
         section.wrong("totp_kind", "is set without kind", 'Name the column that tells the kinds apart: kind = "kind".')
     section.close({"columns": "Columns follow from the keys of this table and are not listed."})
@@ -66,6 +70,9 @@ def read_credentials(tables: Section) -> CredentialsTable | None:
         created=created,
         updated=updated,
         columns=tuple(dict.fromkeys(filter(None, named))),
+        paths=columns.paths,
+        numbers=columns.numbers,
+        epochs=epochs,
     )
 
 
@@ -77,23 +84,69 @@ def _password(section: Section | None) -> PasswordColumns | None:
     return columns
 
 
+def _ages(section: Section) -> tuple[list[str | None], dict[str, Epoch]]:
+    """Read which columns say when a password was made and changed, and which of them are numbers."""
+    columns: list[str | None] = []
+    epochs: dict[str, Epoch] = {}
+    for key in ("created", "updated"):
+        found = section.column_or_section(key, "moment")
+        if found is None or isinstance(found, str):
+            columns.append(found)
+            continue
+        columns.append(found.needed_column("column", _COLUMN))
+        if epoch := read_epoch(found):
+            epochs[key] = epoch
+        found.close()
+    return columns, epochs
+
+
+def _part(section: Section, key: str, paths: dict[str, str], remedy: str = "") -> str | None:
+    """Read a part of a password: a column, or a column of JSON and the path in it, which goes into `paths`."""
+    found = section.needed_column_or_section(key, "part", remedy) if remedy else section.column_or_section(key, "part")
+    if found is None or isinstance(found, str):
+        return found
+    column, path = found.needed_column("column", _COLUMN), found.json_path("path")
+    if path:
+        paths[key] = path
+    found.close()
+    return column
+
+
+def _parameters(section: Section, paths: dict[str, str]) -> tuple[str | None, dict[str, str | int]]:
+    """Read where the parameters of a hash stand, and under which names."""
+    found = section.column_or_section("params", "parameters")
+    if found is None or isinstance(found, str):
+        return found, {}
+    column, path = found.needed_column("column", _COLUMN), found.json_path("path")
+    if path:
+        paths["params"] = path
+    given = {name: found.json_path_or_number(name) for name in ("iterations", "keylen")}
+    found.close()
+    return column, {name: value for name, value in given.items() if value is not None}
+
+
 def _columns_of_password(section: Section) -> PasswordColumns:
-    secret = section.needed_column(
-        "secret", 'Name the column with the password hash, such as secret = "password_hash".'
+    paths: dict[str, str] = {}
+    secret = _part(
+        section, "secret", paths, 'Name the column with the password hash, such as secret = "password_hash".'
     )
-    algorithm, constant = section.column("algorithm"), section.text("algorithm_constant")
+    algorithm, constant = _part(section, "algorithm", paths), section.text("algorithm_constant")
+    salt, (params, numbers) = _part(section, "salt", paths), _parameters(section, paths)
     if bool(algorithm) == bool(constant) and not (section.has("algorithm") and not algorithm):
         section.wrong(
             "algorithm",
             "must be a column, or algorithm_constant the one algorithm of all rows, and not both",
             'Write algorithm = "COLUMN" or algorithm_constant = "bcrypt".',
         )
-    return PasswordColumns(secret, algorithm, constant, section.column("salt"), section.column("params"))
+    return PasswordColumns(secret or "", algorithm, constant, salt, params, paths, numbers)
 
 
 def _mapped(mapping: Mapping) -> list[str]:
     rules = (*mapping.fields, *mapping.address, *mapping.custom_fields)
-    columns = [rule.column for rule in rules]
+    columns = [column for rule in rules for column in rule.reads]
+    columns += [column for rule in mapping.identities for column in rule.reads]
+    columns += [rule.column for rule in mapping.groups if rule.column]
+    columns += [name for rule in mapping.consents for name in (rule.column, rule.time) if name]
     columns += [name for name in (mapping.status.column, mapping.status.deleted_when_set) if name]
     return columns + ([mapping.select.column] if mapping.select else [])
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from streams.converters import converter
 from streams.passwords import UNKNOWN, Passwords
 from streams.settings.positions import positions
 from streams.settings.section import sentence
 from streams.source.catalog import INTEGERS, KINDS, ORDINARY, alike, key_kind, nearest
 from streams.source.enabling import ENABLE
 from streams.source.uses import CREDENTIALS, USERS, For, Use, uses
-from streams.values import UNUSABLE, converter, moment_of
+from streams.values import UNUSABLE, boolean, moment_of, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     from streams.settings.positions import Path
     from streams.source.catalog import Column, Table
 
+_NUMBERS = (*INTEGERS, "numeric", "float4", "float8")
+_EPOCH = 'Say what it counts since 1970, { column = "...", epoch = "ms" } (or "s", "us"), or map another column.'
 _TEXTS = frozenset({"text", "varchar", "bpchar", "citext", "name"})
+_JSON = ("json", "jsonb")
 _TIME = ("2024-02-29T12:30:00.5Z", "2024-02-29T00:00:00Z")
 #: Values of each type as Debezium writes them (streams/source/connector.py); of other types the check knows nothing.
 _SAMPLES: dict[str, tuple[Any, ...]] = {
@@ -34,7 +38,7 @@ _SAMPLES: dict[str, tuple[Any, ...]] = {
     "date": ("2024-02-29Z",),
     **dict.fromkeys(("timestamp", "timestamptz"), _TIME),
     "uuid": ("7cf6a98b-9ea7-4ea9-a363-c4461cc5abcc",),
-    **dict.fromkeys(("json", "jsonb"), ('{"a": 1}',)),
+    **dict.fromkeys(_JSON, ('{"a": 1}',)),
     "bytea": ("aGFzaA==",),
 }
 
@@ -152,6 +156,9 @@ def _of_column(settings: Settings, tables: Mapping[str, Table | None], use: Use,
         yield Fault(use.key, what, "Map a column of a plain type instead.")
         return
     mapping = settings.mapping
+    if use.inside:
+        yield from _as_text(use, column, "JSON", _JSON)
+        return
     match use.purpose:
         case For.ID:
             yield from _key(use, column)
@@ -172,6 +179,12 @@ def _of_column(settings: Settings, tables: Mapping[str, Table | None], use: Use,
             assert mapping.select is not None
             told = dict.fromkeys(mapping.select.values, ("mapping", "select", "values"))
             yield from _words(use, column, told, "a user is not migrated")
+        case For.GROUP:
+            yield from _truth(use, column, "a user does not belong to it")
+        case For.CONSENT:
+            yield from _truth(use, column, "a consent is not sent")
+        case For.MOMENT:
+            yield from _tried(use, column, timestamp, "timestamp")
         case For.DELETED:
             yield from _deleted(use, column)
         case For.KIND:
@@ -183,7 +196,7 @@ def _of_column(settings: Settings, tables: Mapping[str, Table | None], use: Use,
         case For.SALT:
             yield from _as_text(use, column, "a text", ("uuid",))
         case For.PARAMS:
-            yield from _as_text(use, column, "JSON", ("json", "jsonb"))
+            yield from _as_text(use, column, "JSON", _JSON)
         case For.AGE:
             yield from _age(use, column)
         case For.LAZY:
@@ -231,6 +244,13 @@ def _owner(use: Use, column: Column, users: Column | None) -> Iterator[Fault]:
 
 
 def _field(use: Use, rule: FieldRule, column: Column, region: str | None) -> Iterator[Fault]:
+    if rule.path is not None:
+        yield from _as_text(use, column, "JSON", _JSON)
+        return
+    if rule.derived:
+        if rule.template is not None and (column.is_array or column.base in ("bytea", *_JSON)):
+            yield _type(use, column, "which is no text for a template", "Use a function for it, or another column.")
+        return
     convert = converter(rule, region)
     if rule.values is not None:
         told = {word: (*use.key, "values", word) for word in rule.values}
@@ -250,6 +270,14 @@ def _field(use: Use, rule: FieldRule, column: Column, region: str | None) -> Ite
     yield from _tried(use, column, convert, rule.kind)
 
 
+def _truth(use: Use, column: Column, effect: str) -> Iterator[Fault]:
+    """Compare with the words that the file lists, or with true and false."""
+    if use.words is not None:
+        yield from _words(use, column, dict.fromkeys(use.words, (*use.key, "values")), effect)
+    else:
+        yield from _tried(use, column, boolean, "boolean")
+
+
 def _tried(use: Use, column: Column, convert: Callable[[Any], Any], kind: str) -> Iterator[Fault]:
     """Try the converter with samples of the type; of texts nothing can be said beforehand."""
     if column.base in _TEXTS or column.labels:
@@ -261,6 +289,8 @@ def _tried(use: Use, column: Column, convert: Callable[[Any], Any], kind: str) -
         return
     bad = sum(convert(sample) is UNUSABLE for sample in samples)
     remedy = "Map another column" + (', or choose another type = "...".' if "custom_fields" in use.key else ".")
+    if kind in ("date", "timestamp") and column.base in _NUMBERS:
+        remedy = _EPOCH
     if bad == len(samples):
         yield _type(use, column, f"which cannot be sent as {kind}: it would always be null", remedy)
     elif bad:
@@ -328,6 +358,13 @@ def _as_text(use: Use, column: Column, wanted: str, also: tuple[str, ...]) -> It
 
 def _age(use: Use, column: Column) -> Iterator[Fault]:
     samples = _SAMPLES.get(column.base, ())
+    if use.epoch:
+        if column.base not in (*_TEXTS, *_NUMBERS):
+            yield _type(use, column, "and epoch is for numbers", "Leave epoch out, or name the column with the number.")
+        return
+    if column.base in _NUMBERS:
+        yield _type(use, column, "and must be a timestamp", _EPOCH)
+        return
     if column.base not in _TEXTS and not any(moment_of(sample) for sample in samples):
         yield _type(use, column, "and must be a timestamp", "Name the column with the time of the change.")
 

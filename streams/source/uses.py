@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from streams.settings import CredentialsTable, FieldRule, PasswordColumns, Settings
+    from streams.settings import CredentialsTable, FieldRule, Mapping, PasswordColumns, Settings
     from streams.settings.positions import Path
 
 USERS = ("tables", "users")
@@ -25,6 +25,9 @@ class For(enum.Enum):
     STATUS = "the status"
     DELETED = "the mark of a deleted user"
     SELECT = "the choice of users"
+    GROUP = "who belongs to a group"
+    CONSENT = "a consent"
+    MOMENT = "when a consent was given"
     KIND = "the kind of credential"
     ALGORITHM = "the hash algorithm"
     SECRET = "the hash"  # noqa: S105  a name, not a password
@@ -36,13 +39,20 @@ class For(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """One key that names a column. `rule` is there for a field."""
+    """One key that names a column. `rule` is there for a field.
+
+    `inside`: what is used stands inside the JSON of the column. `epoch`: the column holds numbers of moments.
+    """
 
     table: str
     key: Path
     column: str
     purpose: For
     rule: FieldRule | None = None
+    #: the words that the file lists, None where it wants a truth value.
+    words: frozenset[str] | None = None
+    inside: bool = False
+    epoch: bool = False
 
 
 def uses(settings: Settings) -> list[Use]:
@@ -62,9 +72,12 @@ def _of_users(settings: Settings) -> Iterator[Use]:
         ("fields", mapping.fields),
         ("address", mapping.address),
         ("custom_fields", mapping.custom_fields),
+        ("identities", mapping.identities),
     ):
         for rule in rules:
-            yield Use(users.name, ("mapping", name, rule.target), rule.column, For.FIELD, rule)
+            for column in rule.reads:
+                yield Use(users.name, ("mapping", name, rule.target), column, For.FIELD, rule)
+    yield from _of_memberships(users.name, mapping)
     status, select = mapping.status, mapping.select
     if status.column is not None:
         yield Use(users.name, ("mapping", "status", "column"), status.column, For.STATUS)
@@ -76,6 +89,19 @@ def _of_users(settings: Settings) -> Iterator[Use]:
         yield Use(users.name, (*USERS, "lazy"), column, For.LAZY)
 
 
+def _of_memberships(table: str, mapping: Mapping) -> Iterator[Use]:
+    for group in mapping.groups:
+        if group.column is not None:
+            yield Use(table, ("mapping", "groups", group.group), group.column, For.GROUP, words=group.values)
+    for consent in mapping.consents:
+        key = ("mapping", "consents", consent.field)
+        if consent.column is not None:
+            words = None if consent.values is None else frozenset(consent.values)
+            yield Use(table, key, consent.column, For.CONSENT, words=words)
+        if consent.time is not None:
+            yield Use(table, key, consent.time, For.MOMENT)
+
+
 def _of_credentials(table: CredentialsTable) -> Iterator[Use]:
     yield Use(table.name, (*CREDENTIALS, "id"), table.id, For.ID)
     yield Use(table.name, (*CREDENTIALS, "user_id"), table.user_id, For.OWNER)
@@ -84,15 +110,15 @@ def _of_credentials(table: CredentialsTable) -> Iterator[Use]:
     yield from _of_password(table.name, CREDENTIALS, table)
     for key, column in (("created", table.created), ("updated", table.updated)):
         if column is not None:
-            yield Use(table.name, (*CREDENTIALS, key), column, For.AGE)
+            yield Use(table.name, (*CREDENTIALS, key), column, For.AGE, epoch=key in table.epochs)
 
 
 def _of_password(table: str, path: Path, columns: PasswordColumns | CredentialsTable) -> Iterator[Use]:
-    yield Use(table, (*path, "secret"), columns.secret, For.SECRET)
+    yield Use(table, (*path, "secret"), columns.secret, For.SECRET, inside="secret" in columns.paths)
     for key, column, purpose in (
         ("algorithm", columns.algorithm, For.ALGORITHM),
         ("salt", columns.salt, For.SALT),
         ("params", columns.params, For.PARAMS),
     ):
         if column is not None:
-            yield Use(table, (*path, key), column, purpose)
+            yield Use(table, (*path, key), column, purpose, inside=key in columns.paths)

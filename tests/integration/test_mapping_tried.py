@@ -267,6 +267,50 @@ def test_what_a_changed_mapping_changes_is_counted_as_sql_counts_it(commands: Co
     assert 20 <= part["read"] <= 140, "about 60, at random"
 
 
+def test_fields_that_are_made_are_checked_shown_and_compared(commands: Commands, tmp_path: Path) -> None:
+    old = tmp_path / "old.toml"
+    old.write_text(TEXT)
+    (tmp_path / "own_greetings.py").write_text("def greet(row):\n    return 'Dear ' + row['given_name'].upper()\n")
+    commands.configure(
+        (
+            'locale = "locale"',
+            'locale = "locale"\nnickname = { template = "{given_name} {family_name}", case = "lower" }\n'
+            'profile = { columns = ["given_name", "city"], function = "own_greetings:greet" }',
+        ),
+        ("# [mapping.consents]", '[mapping.consents]\nnews = { column = "newsletter", time = "created_at" }\n#'),
+    )
+    assert commands.json(0, "mapping", "check")["problems"] == []
+    with psycopg.connect(commands.env["LEGACY_ADMIN_URL"]) as legacy:
+        row = legacy.execute(
+            "SELECT id, lower(given_name || ' ' || family_name), 'Dear ' || upper(given_name), newsletter FROM users "
+            "WHERE status = 'active' AND given_name ~ '^[a-zA-Z]+$' AND family_name ~ '^[a-zA-Z]+$' LIMIT 1"
+        ).fetchone()
+        assert row is not None
+        legacy.execute("UPDATE users SET given_name = NULL WHERE id = (SELECT max(id) FROM users)")
+        last = legacy.execute("SELECT max(id) FROM users").fetchone()
+        assert last is not None
+        legacy.execute("UPDATE users SET status = 'active' WHERE id = %s", last)
+    user, nickname, profile, news = row
+    entity = commands.json(0, "mapping", "preview", str(user))["entity"]
+    assert (entity["nickname"], entity["profile"]) == (nickname, profile)
+    (consent,) = entity["consents"]
+    assert (consent["fieldKey"], consent["state"]) == ("news", "ACCEPTED" if news else "REVOKED")
+    assert consent["time"].endswith("Z")
+
+    said = commands.run("mapping", "preview", str(last[0]))
+    assert re.search(r"profile +own_greetings:greet raised AttributeError in line 2 of own_greetings.py", said.out), (
+        said
+    )
+
+    said = commands.run("mapping", "diff", str(old), "--json")
+    assert (said.code, said.err.count("AttributeError in line 2 of own_greetings.py")) == (1, 1), said
+    body = orjson.loads(said.out)
+    assert body["new_columns"] == []
+    fields = {one["field"] for one in body["fields"] if one["change"] == "sent for the first time"}
+    assert fields == {"nickname", "profile", "consents"}
+    assert [one["note"] for one in body["notes"]] == ["profile_invalid"]
+
+
 def test_credentials_of_one_file_only_and_files_of_other_tables(commands: Commands, tmp_path: Path) -> None:
     old = tmp_path / "old.toml"
     without = re.sub(r"^\[tables.credentials\].*?\n\n", "", TEXT, flags=re.DOTALL | re.MULTILINE)

@@ -156,8 +156,8 @@ def test_every_note_of_the_mapping_has_words(tmp_path: Path) -> None:
     notes |= {"no_identifier", "value_unavailable", "password_unavailable", "status_unknown"}
     assert {note for note in notes if explained(note, settings).what == note} == set()
     text = (Path(__file__).parents[2] / "streams" / "mapping.py").read_text()
-    assert text.count("notes.append(") == text.count('notes.append("') + 2, (
-        "the two others are those of fields and NOTES"
+    assert text.count("notes.append(") == text.count('notes.append("') + 3, (
+        "the others are those of fields, of made ones, and NOTES"
     )
     assert "column status is not listed: the user becomes LOCKED" in explained("status_unknown", settings).what
 
