@@ -21,6 +21,7 @@ from streams.settings import Topics
 from streams.source import births, sql, topics
 from streams.source.births import BIRTH_KEY, birth_value, read_births
 from streams.source.connector import MARKER_PREFIX
+from streams.source.enabling import COLUMN_LISTS
 from tests.integration.conftest import SERVICES
 
 if TYPE_CHECKING:
@@ -208,9 +209,14 @@ def test_sql_for_the_dba_runs_twice_and_back_with_odd_names(stack: Stack, settin
             done = psql("enable")
             assert done.returncode == 0, done.stderr
             assert "no password set: do it by \\password odd-read" in done.stdout
-        published = legacy.execute("SELECT tablename, attnames FROM pg_publication_tables ORDER BY 1").fetchall()
+        published = legacy.execute(
+            "SELECT tablename, to_jsonb(t) ->> 'attnames' FROM pg_publication_tables t ORDER BY 1"
+        ).fetchall()
         assert [name for name, _ in published] == ["Kunde's", "log%in"]
-        assert "email_verified" not in published[0][1]
+        if legacy.info.server_version >= COLUMN_LISTS:
+            assert "email_verified" not in published[0][1]
+        else:
+            assert published[0][1] is None, "whole rows: there are no column lists"
         legacy.execute("SELECT pg_create_logical_replication_slot('odd_sync', 'pgoutput')")
         for _ in range(2):
             done = psql("disable")
