@@ -38,7 +38,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make our marker known."""
+    """Make our markers known."""
+    config.addinivalue_line("markers", "oldest: `make test` runs it on the oldest PostgreSQL, too")
     config.addinivalue_line("markers", "configured(section__key=value): the configuration of `sync` in this test")
 
 

@@ -84,6 +84,7 @@ def of(user: int, table: str) -> Callable[[ConsumerRecord[Any, Any]], bool]:
     return wanted
 
 
+@pytest.mark.oldest
 async def test_rows_arrive_flat_in_one_topic_keyed_by_the_user(stack: Stack, tail: Tail) -> None:
     insert(stack, 1001)
     user = await tail.until(of(1001, "users"), "the user")
@@ -100,6 +101,7 @@ async def test_rows_arrive_flat_in_one_topic_keyed_by_the_user(stack: Stack, tai
     assert orjson.loads(deleted.value)["__before_user_id"] == 1001, "the replica identity names the user"
 
 
+@pytest.mark.oldest
 async def test_the_reader_can_read_mapped_columns_and_set_markers_and_no_more(stack: Stack, tail: Tail) -> None:
     with psycopg.connect(stack.env["LEGACY_DATABASE_URL"], autocommit=True) as reader:
         reader.execute("SELECT id, email FROM users")
@@ -170,6 +172,7 @@ async def test_a_crash_between_creation_and_birth_is_made_good(
         await admin.close()
 
 
+@pytest.mark.oldest
 def test_sql_for_the_dba_runs_twice_and_back_with_odd_names(stack: Stack, settings: Settings, tmp_path: Path) -> None:
     """Through psql, as a DBA does, in a database of its own."""
     assert settings.source.credentials is not None
@@ -226,6 +229,7 @@ def test_sql_for_the_dba_runs_twice_and_back_with_odd_names(stack: Stack, settin
         assert left == (0,)
 
 
+@pytest.mark.oldest
 def test_sql_refuses_a_replica_identity_that_somebody_else_set(stack: Stack, settings: Settings) -> None:
     with postgres.connect(stack.layout, "postgres") as admin:
         admin.execute("CREATE DATABASE others")
