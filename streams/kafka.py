@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupCoordinatorNotAvailableError, GroupLoadInProgressError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, GroupLoadInProgressError, KafkaError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,6 +25,14 @@ SEND_DEADLINE = 120
 
 class UnconfirmedError(RuntimeError):
     """The broker did not confirm a write in time (D4)."""
+
+
+def in_words(error: KafkaError) -> str:
+    """What the client says, with addresses as a person writes them."""
+    addresses = re.findall(r"\('([^']+)', (\d+),", str(error))
+    if addresses:
+        return "no broker answers at " + ", ".join(f"{host}:{port}" for host, port in addresses)
+    return str(error) or type(error).__name__
 
 
 @asynccontextmanager

@@ -173,6 +173,7 @@ def test_a_wrong_address_or_password_is_named(sync: Pipeline, name: str) -> None
     assert set(faults(sync, **env(sync.env))) == slugs
 
 
+@pytest.mark.oldest
 def test_without_the_administrator_and_with_a_test_user(sync: Pipeline) -> None:
     before = sync.cidaas.users()
     said = sync.command("doctor", "--write-test", LEGACY_ADMIN_URL="")

@@ -240,6 +240,22 @@ def test_sql_refuses_a_replica_identity_that_somebody_else_set(stack: Stack, set
             sql.enable(legacy, settings, {})
 
 
+@pytest.mark.oldest
+def test_before_16_the_sql_says_that_it_takes_a_superuser(stack: Stack, settings: Settings) -> None:
+    with postgres.connect(stack.layout, "postgres") as admin:
+        if admin.info.server_version >= 160000:
+            pytest.skip("from PostgreSQL 16 on a role that replicates may make others do so")
+        admin.execute("CREATE ROLE owner CREATEROLE")
+        admin.execute("CREATE DATABASE owned OWNER owner")
+    source = dataclasses.replace(settings.source, role="new_cdc", read_role="new_read")
+    with postgres.connect(stack.layout, "owned") as legacy:
+        legacy.execute("GRANT CREATE ON SCHEMA public TO owner")
+        legacy.execute("SET ROLE owner")
+        legacy.execute(postgres.SCHEMA.read_bytes())
+        with pytest.raises(psycopg.errors.RaiseException, match="only a superuser may let a role replicate"):
+            sql.enable(legacy, dataclasses.replace(settings, source=source), {})
+
+
 def test_up_twice_is_harmless(stack: Stack) -> None:
     before = {name: stack.pid(name) for name in SERVICES}
     stack.up(SERVICES)
