@@ -2,7 +2,7 @@
 # make up      the same stack, left running (RUN_DIR, default .run)     make lint   ruff and mypy
 # make down    stop it and keep its state                               make lock   pin the requirements anew
 # make clean   stop it and forget its state                              make faults   every fault, on real processes
-#                                                                        make bench    figures, side by side with others
+# make test-postgres   load and live phase on PostgreSQL 14 and 18       make bench    figures, side by side with others
 SHELL := /bin/sh
 RUN_DIR ?= .run
 USERS ?= 2000
@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; 
 PY := .venv/bin/python
 export RUN_DIR
 
-.PHONY: up down status clean demo test faults bench lint lock generate
+.PHONY: up down status clean demo test test-postgres faults bench lint lock generate
 
 # A stamp, so that it is done once, and again when the requirements change.
 .venv/.ready: requirements/dev.txt
@@ -49,7 +49,14 @@ demo: .venv/.ready
 
 test: .venv/.ready
 	@$(PY) -m pytest tests/unit tests/integration
+	@$(PY) -m pytest tests/integration -m oldest --postgres 14
 	@$(PY) -m pytest tests/faults --smoke
+
+# Load and live phase on other versions than the usual one: the oldest and the newest, or those of POSTGRES="15 16".
+POSTGRES ?= 14 18
+test-postgres: .venv/.ready
+	@set -e; for version in $(POSTGRES); do $(PY) -m pytest tests/integration/test_load.py tests/integration/test_changes.py \
+		tests/integration/test_deletions.py tests/integration/test_source.py --postgres "$$version"; done
 
 # ONLY=F10 (or "F10 F11") runs some and replaces their rows, REPEAT=3 each three times. Writes the table of docs/reliability.md.
 REPEAT ?= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from contextlib import asynccontextmanager
 from functools import wraps
@@ -11,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import AIOKafkaConnection, CloseReason
-from aiokafka.errors import GroupCoordinatorNotAvailableError, GroupLoadInProgressError, KafkaConnectionError
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    KafkaConnectionError,
+    KafkaError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -51,6 +57,14 @@ AIOKafkaConnection._send_sasl_token = _lost_is_said(AIOKafkaConnection._send_sas
 
 class UnconfirmedError(RuntimeError):
     """The broker did not confirm a write in time (D4)."""
+
+
+def in_words(error: KafkaError) -> str:
+    """What the client says, with addresses as a person writes them."""
+    addresses = re.findall(r"\('([^']+)', (\d+),", str(error))
+    if addresses:
+        return "no broker answers at " + ", ".join(f"{host}:{port}" for host, port in addresses)
+    return str(error) or type(error).__name__
 
 
 @asynccontextmanager

@@ -108,12 +108,20 @@ _LOADERS: dict[str, type[Loader]] = {
     **dict.fromkeys(("date", "timestamp", "timestamptz"), Moment),
     **dict.fromkeys(("uuid", "numeric", "json", "jsonb"), TextLoader),
 }
+#: Those, and the ones whose values it has as they are. Of an array the elements may be anything.
+_WRITTEN = frozenset((*_LOADERS, "text", "varchar", "bpchar", "bool", "int2", "int4", "int8", "float4", "float8"))
 #: Values that Debezium has as they are.
 _PLAIN = frozenset((str, int, bool, float, type(None)))
 
 
 def _values(row: dict[str, Any]) -> dict[str, Any]:
     return {name: as_debezium(value) for name, value in row.items()}
+
+
+def written(column: psycopg.Column) -> bool:
+    """Whether the values of a column of a result come as Debezium has them, so that `as_debezium` changes none."""
+    known = psycopg.adapters.types.get(column.type_code)
+    return known is not None and column.type_code == known.oid and known.name in _WRITTEN
 
 
 def as_debezium(value: Any) -> Any:

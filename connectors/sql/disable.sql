@@ -2,7 +2,7 @@
 --
 --     curl -X PUT "$CONNECT_URL/connectors/cidaas_sync/stop"; curl -X DELETE "$CONNECT_URL/connectors/cidaas_sync/offsets"
 --     curl -X DELETE "$CONNECT_URL/connectors/cidaas_sync"
---     psql -f connectors/sql/disable.sql "$LEGACY_ADMIN_URL"
+--     psql -f disable.sql "$LEGACY_ADMIN_URL"
 --
 -- Safe to run twice. A forgotten slot fills the disk of the database: the end proves that none is left.
 

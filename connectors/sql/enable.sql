@@ -1,7 +1,7 @@
 -- Enables change data capture for cidaas-sync. Generated from pipeline.toml; run it as the owner of the tables, with the
--- right to create roles:
+-- right to create roles that replicate (before PostgreSQL 16: as a superuser):
 --
---     psql -f connectors/sql/enable.sql "$LEGACY_ADMIN_URL"
+--     psql -f enable.sql "$LEGACY_ADMIN_URL"
 --
 -- Safe to run twice. It stops at the first error; run it again then. What it made, disable.sql takes back. The replication
 -- slot is made later, by the connector itself.
@@ -132,6 +132,9 @@ BEGIN
     RETURN;
   ELSIF EXISTS (SELECT FROM pg_roles WHERE rolname = 'rds_replication') THEN
     GRANT rds_replication TO "cdc_debezium";
+  ELSIF current_setting('server_version_num')::int < 160000
+        AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+    RAISE EXCEPTION 'before PostgreSQL 16 only a superuser may let a role replicate: run this as one';
   ELSE
     ALTER ROLE "cdc_debezium" REPLICATION;
   END IF;

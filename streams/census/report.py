@@ -31,6 +31,8 @@ class Line:
     of: int = 0
     remark: str = ""
     examples: tuple[str, ...] = ()
+    #: what becomes of these users, where each live user is in exactly one line of the section.
+    fate: Fate | None = None
 
     @property
     def share(self) -> str:
@@ -54,19 +56,22 @@ class Report:
     """All that is shown."""
 
     title: str
+    when: str
     verdict: str
     sections: tuple[Section, ...]
 
 
-_WIDTH, _INDENT = 110, " " * 23
+#: Columns of a terminal: what is read well, and what is used of a narrow one.
+WIDEST, NARROWEST = 110, 60
+_INDENT = " " * 23
 
 
 def build(survey: Survey) -> Report:
     """Put a survey into words."""
     census = survey.census
+    title = f"census of {' and '.join(table.name for table in survey.tables)}"
     at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(survey.at))
-    title = f"census of {' and '.join(table.name for table in survey.tables)}, {at}"
-    title += f": {census.users.total():,} users read in {duration(survey.seconds)}"
+    when = f"{at}: {census.users.total():,} users read in {duration(survey.seconds)}"
     sections = [
         ("The first day at cidaas", _first_day(survey)),
         ("Need a new password", _why(survey, Fate.RESET)),
@@ -81,20 +86,22 @@ def build(survey: Survey) -> Report:
         ("Not known here", _unknown(survey)),
     ]
     full = tuple(Section(name, tuple(lines)) for name, lines in sections)
-    return Report(title, _verdict(census), tuple(section for section in full if section.lines))
+    return Report(title, when, _verdict(census), tuple(section for section in full if section.lines))
 
 
-def text(report: Report) -> str:
-    """The report for a terminal."""
-    lines = [report.title, "", report.verdict]
+def text(report: Report, width: int = WIDEST) -> str:
+    """The report for a terminal of so many columns."""
+    width = max(NARROWEST, min(width, WIDEST))
+    lines = textwrap.wrap(f"{report.title}, {report.when}", width)
+    lines += ["", *textwrap.wrap(report.verdict, width)]
     for section in report.sections:
-        lines += ["", section.title]
+        lines += ["", *textwrap.wrap(section.title, width)]
         for line in section.lines:
             figure = "" if line.number is None else f"{line.number:,}"
             start = f"{figure:>12} {line.share:>8}  "
-            lines += textwrap.wrap(line.what, _WIDTH, initial_indent=start, subsequent_indent=_INDENT)
+            lines += textwrap.wrap(line.what, width, initial_indent=start, subsequent_indent=_INDENT)
             for words in (line.remark, examples(line)):
-                lines += textwrap.wrap(words, _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT)
+                lines += textwrap.wrap(words, width, initial_indent=_INDENT, subsequent_indent=_INDENT)
     return "\n".join(lines)
 
 
@@ -103,18 +110,24 @@ def examples(line: Line) -> str:
     return f"for example {', '.join(line.examples)}" if line.examples else ""
 
 
+#: What is said of the users who do not log in unchanged.
+_OTHERS = (
+    (Fate.SECOND_FACTOR_LOST, "without their second factor"),
+    (Fate.RESET, "need a new password"),
+    (Fate.BARRED, "cannot log in because of their status"),
+    (Fate.REFUSED, "will be refused by cidaas"),
+)
+
+
 def _verdict(census: Census) -> str:
     if not census.live:
         return "There is nobody to send: the table is empty, or everybody is deleted or not selected."
-    same, reset, refused = (census.of(fate) for fate in (Fate.UNCHANGED, Fate.RESET, Fate.REFUSED))
-    share = Line(same, "", census.live).share
-    said = f"{same:,} of {census.live:,} users ({share}) can log in unchanged on the first day"
-    said += f"; {reset:,} need a new password"
-    return (
-        f"{said}; {refused:,} will be refused by cidaas."
-        if refused
-        else f"{said}; nobody will be refused, as far as known."
-    )
+    same = census.of(Fate.UNCHANGED)
+    parts = [f"{same:,} of {census.live:,} users ({Line(same, '', census.live).share}) log in unchanged"]
+    parts += [f"{census.of(fate):,} {words}" for fate, words in _OTHERS if census.of(fate)]
+    if not census.of(Fate.REFUSED):
+        parts.append("nobody will be refused, as far as known")
+    return f"On the first day {'; '.join(parts)}."
 
 
 def _first_day(survey: Survey) -> Iterator[Line]:
@@ -122,11 +135,12 @@ def _first_day(survey: Survey) -> Iterator[Line]:
     census, live = survey.census, survey.census.live
     if not live:
         return
-    yield Line(census.of(Fate.UNCHANGED), why(Fate.UNCHANGED, "", survey.settings).what, live)
+    same = why(Fate.UNCHANGED, "", survey.settings).what
+    yield Line(census.of(Fate.UNCHANGED), same, live, fate=Fate.UNCHANGED)
     yield from _why(survey, Fate.SECOND_FACTOR_LOST)
-    yield Line(census.of(Fate.RESET), "need a new password", live)
+    yield Line(census.of(Fate.RESET), "need a new password", live, fate=Fate.RESET)
     yield from _why(survey, Fate.BARRED)
-    yield Line(census.of(Fate.REFUSED), "will be refused by cidaas", live)
+    yield Line(census.of(Fate.REFUSED), "will be refused by cidaas", live, fate=Fate.REFUSED)
 
 
 def _why(survey: Survey, fate: Fate) -> Iterator[Line]:
@@ -135,7 +149,7 @@ def _why(survey: Survey, fate: Fate) -> Iterator[Line]:
     for reason, number in census.why(fate).most_common():
         said = why(fate, reason, survey.settings)
         remark = said.remedy if said.remedy != last else ""
-        yield Line(number, said.what, census.live, remark, tuple(census.ids((fate, reason))))
+        yield Line(number, said.what, census.live, remark, tuple(census.ids((fate, reason))), fate)
         last = said.remedy
 
 

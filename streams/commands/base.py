@@ -7,7 +7,6 @@ import contextlib
 import functools
 import logging
 import os
-import re
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,6 +16,7 @@ import orjson
 from aiokafka.errors import KafkaError
 
 from streams.identity import RefusedError
+from streams.kafka import in_words
 from streams.legacy import LegacyAwayError
 from streams.settings import ConfigError
 
@@ -55,7 +55,7 @@ def run(command: Callable[..., Coroutine[Any, Any, int | None]]) -> Callable[...
             fail(f"not reachable: {error}. Is it running, and is its address in the environment right?")
         except KafkaError as error:
             fail(
-                f"Kafka did not do what was asked ({_of_kafka(error)}): is it running, and are "
+                f"Kafka did not do what was asked ({in_words(error)}): is it running, and are "
                 "KAFKA_BOOTSTRAP_SERVERS and KAFKA_SECURITY_PROTOCOL right?"
             )
         except KeyboardInterrupt:
@@ -63,14 +63,6 @@ def run(command: Callable[..., Coroutine[Any, Any, int | None]]) -> Callable[...
         sys.exit(code or OK)
 
     return wrapped
-
-
-def _of_kafka(error: KafkaError) -> str:
-    """What the client says, with addresses as a person writes them."""
-    addresses = re.findall(r"\('([^']+)', (\d+),", str(error))
-    if addresses:
-        return "no broker answers at " + ", ".join(f"{host}:{port}" for host, port in addresses)
-    return str(error) or type(error).__name__
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")

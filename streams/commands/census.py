@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,7 +63,7 @@ def commands(settings: Settings) -> list[click.Command]:
         if as_json:
             base.show_json(forecast.body(survey))
         else:
-            click.echo(report.text(found))
+            click.echo(report.text(found, shutil.get_terminal_size((report.WIDEST, 24)).columns))
         return base.WRONG if survey.wrong else base.OK
 
     return [census]

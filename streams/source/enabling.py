@@ -153,6 +153,9 @@ END"""),
     RETURN;
   ELSIF EXISTS (SELECT FROM pg_roles WHERE rolname = 'rds_replication') THEN
     GRANT rds_replication TO {quoted(source.role)};
+  ELSIF current_setting('server_version_num')::int < 160000
+        AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+    RAISE EXCEPTION 'before PostgreSQL 16 only a superuser may let a role replicate: run this as one';
   ELSE
     ALTER ROLE {quoted(source.role)} REPLICATION;
   END IF;

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from psycopg import sql
 
-from streams.legacy import Legacy, as_debezium, qualified
+from streams.legacy import Legacy, as_debezium, qualified, written
 from streams.settings import ConfigError
 from streams.source import fit
 from streams.source.catalog import key_kind
@@ -157,7 +157,16 @@ async def _stream(
 def _keyed(names: Sequence[str]) -> AsyncRowFactory[Keyed]:
     """Make rows of values: the key first, then the columns as Debezium's JSON has them."""
 
-    def factory(_cursor: AsyncCursor[Any]) -> Callable[[Sequence[Any]], Keyed]:
-        return lambda values: Keyed(values[0], dict(zip(names, map(as_debezium, values[1:]), strict=True)))
+    def factory(cursor: AsyncCursor[Any]) -> Callable[[Sequence[Any]], Keyed]:
+        described = cursor.description or ()
+        odd = [name for name, column in zip(names, described[1:], strict=bool(described)) if not written(column)]
+
+        def made(values: Sequence[Any]) -> Keyed:
+            row = dict(zip(names, values[1:], strict=True))
+            for name in odd:
+                row[name] = as_debezium(row[name])
+            return Keyed(values[0], row)
+
+        return made
 
     return factory

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 _ENABLE = """\
 Enables change data capture for cidaas-sync. Generated from pipeline.toml; run it as the owner of the tables, with the
-right to create roles:
+right to create roles that replicate (before PostgreSQL 16: as a superuser):
 
-    psql -f connectors/sql/enable.sql "$LEGACY_ADMIN_URL"
+    psql -f enable.sql "$LEGACY_ADMIN_URL"
 
 Safe to run twice. It stops at the first error; run it again then. What it made, disable.sql takes back. The replication
 slot is made later, by the connector itself.\
@@ -35,7 +35,7 @@ Takes back what enable.sql did. Generated from pipeline.toml. Stop and delete th
 
     curl -X PUT "$CONNECT_URL/connectors/{name}/stop"; curl -X DELETE "$CONNECT_URL/connectors/{name}/offsets"
     curl -X DELETE "$CONNECT_URL/connectors/{name}"
-    psql -f connectors/sql/disable.sql "$LEGACY_ADMIN_URL"
+    psql -f disable.sql "$LEGACY_ADMIN_URL"
 
 Safe to run twice. A forgotten slot fills the disk of the database: the end proves that none is left.\
 """

@@ -15,7 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from streams.kafka import connection
+from streams.kafka import connection, in_words
 from streams.source.births import complete_births, read_births
 
 if TYPE_CHECKING:
@@ -125,8 +125,8 @@ async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
         yield admin
     except KafkaError as error:
         raise TopicError(
-            f"Kafka at {settings.kafka.bootstrap_servers} did not do what was asked ({error}): is it running, and are "
-            "KAFKA_BOOTSTRAP_SERVERS and KAFKA_SECURITY_PROTOCOL right?"
+            f"Kafka did not do what was asked ({in_words(error)}): is it running, and are KAFKA_BOOTSTRAP_SERVERS and "
+            "KAFKA_SECURITY_PROTOCOL right?"
         ) from error
     finally:
         await admin.close()

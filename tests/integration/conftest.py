@@ -32,8 +32,14 @@ FAILED = pytest.StashKey[bool]()
 _pipelines: list[Pipeline] = []
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option for another version of PostgreSQL."""
+    parser.addoption("--postgres", default="", metavar="MAJOR", help="the stack's PostgreSQL: 14 to 18")
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Make our marker known."""
+    """Make our markers known."""
+    config.addinivalue_line("markers", "oldest: `make test` runs it on the oldest PostgreSQL, too")
     config.addinivalue_line("markers", "configured(section__key=value): the configuration of `sync` in this test")
 
 
@@ -61,9 +67,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Stack]:
     """The services, with users that were there before the connector; workers are the tests' own."""
-    made = Stack(tmp_path_factory.mktemp("stack") / "run")
+    version = pytestconfig.getoption("--postgres")
+    made = Stack(tmp_path_factory.mktemp("stack") / "run", postgres=version)
     try:
         made.up(SERVICES, capture=False)
         with postgres.connect(made.layout) as legacy:

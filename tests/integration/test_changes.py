@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.integration.legacy import add_password, email_of, hashed, insert
 from tests.integration.waiting import until
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 WITHOUT = None  # the fingerprint of no password
 
 
+@pytest.mark.oldest
 def test_a_sign_up_is_one_call_with_its_password(sync: Pipeline) -> None:
     users = range(11_001, 11_011)
     for user in users:
@@ -26,6 +29,7 @@ def test_a_sign_up_is_one_call_with_its_password(sync: Pipeline) -> None:
     assert sync.cidaas.login(email_of(11_001), "word-11001")
 
 
+@pytest.mark.oldest
 def test_a_sign_up_whose_rows_are_far_apart_waits_for_its_password(sync: Pipeline) -> None:
     with sync.legacy.transaction() as connection:
         insert(connection, 11_050)
@@ -48,6 +52,7 @@ def test_a_user_without_password_arrives_without_one(sync: Pipeline) -> None:
     until(lambda: sync.cidaas.login(email_of(11_060), "first"), "the user logs in with its first password")
 
 
+@pytest.mark.oldest
 def test_profile_status_and_null(sync: Pipeline) -> None:
     sync.legacy.sign_up(11_501, username="kunde11501", city="Köln", country="DE", customer_number="K-1", locale="de-DE")
     before = sync.cidaas.await_user(11_501)
@@ -85,6 +90,7 @@ def test_a_refused_address_keeps_the_user_and_its_cure_lets_it_on(sync: Pipeline
     sync.sentence(11_520, "in sync")
 
 
+@pytest.mark.oldest
 def test_passwords_changed_in_place_replaced_and_two_of_them(sync: Pipeline) -> None:
     for user in (11_601, 11_602, 11_603):
         sync.legacy.sign_up(user, word="old")

@@ -22,6 +22,7 @@ def signed_up(sync: Pipeline, *users: int) -> None:
         sync.cidaas.await_user(user)
 
 
+@pytest.mark.oldest
 def test_hard_and_soft_deletes_arrive(sync: Pipeline) -> None:
     signed_up(sync, 13_001, 13_002, 13_003)
     sync.legacy.delete(13_001)

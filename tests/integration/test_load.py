@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.integration.waiting import until
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from tests.integration.workers import Worker
 
 
+@pytest.mark.oldest
 def test_everybody_arrives_and_the_refused_are_named_with_reasons(sync: Pipeline) -> None:
     report = sync.assert_equal(90)
     assert report.equal > 2900, report.lines()

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import httpx
+import pytest
 
 from tests.integration.waiting import until
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from tests.integration.pipeline import Pipeline
 
 
+@pytest.mark.oldest
 def test_a_slot_that_was_dropped_is_named_and_repaired(sync: Pipeline) -> None:
     gone, changed, new, after = range(18_301, 18_305)
     connector = f"{sync.env['CONNECT_URL']}/connectors/cidaas_sync"

@@ -346,12 +346,15 @@ def test_the_report_says_what_will_happen() -> None:
     people = [(user(email=f"u{n}@example.org"), GOOD) for n in range(7)]
     people += [(user(email="x@example.org"), [*GOOD, TOTP]), (user(email="y@example.org"), []), (user(email="z"), GOOD)]
     said = text(build(survey(counted(*people), rate=Rate(2.0, "--rate"))))
-    assert "7 of 10 users (70.0 %) can log in unchanged on the first day; 1 need a new password" in said
-    assert "1 will be refused by cidaas" in said
+    assert (
+        "On the first day 7 of 10 users (70.0 %) log in unchanged; 1 without their second factor; 1 need a new\n"
+        "password; 1 will be refused by cidaas.\n" in said
+    )
     assert "10 users take 5 s at 2 users/s (--rate)" in said
     assert "enrol again" in said
     assert "of the 20 columns of public.users: email_verified, updated_at" in said
-    assert max(map(len, said.splitlines())) <= 130
+    for width, widest in ((200, 110), (80, 80), (20, 60)):
+        assert max(map(len, text(build(survey(counted(*people))), width).splitlines())) <= widest
     unknown = text(build(survey(counted(*people))))
     assert "How long 10 users take is not known: no worker runs" in unknown
 
@@ -373,5 +376,7 @@ def test_the_page_stands_alone_and_escapes_names() -> None:
     assert "<script" not in html
     assert "&lt;script&gt;" in html
     assert "width=device-width" in html
+    assert html.count('<i class="') == 1, "one user, one part of the bar"
+    assert '<i class="unchanged" style="flex-grow: 1">' in html
     for outside in ("http:", "https:", "//", "src=", "href=", "url(", "@import"):
         assert outside not in html

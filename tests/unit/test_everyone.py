@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.legacy import Moment
+from streams.legacy import Moment, written
 from streams.settings import Settings, load
 from streams.source.catalog import Column, Table
 from streams.source.everyone import Read, order_of, wanted
@@ -117,3 +119,20 @@ def test_both_files_read_their_columns_in_one_pass(tmp_path: Path) -> None:
 def test_files_of_other_tables_cannot_be_compared(tmp_path: Path, change: tuple[str, str]) -> None:
     with pytest.raises(ValueError, match="compare files for the same tables"):
         wanted(own(tmp_path, "a.toml"), own(tmp_path, "b.toml", change))
+
+
+@pytest.mark.parametrize(
+    ("name", "as_it_is"),
+    [
+        ("text", True), ("varchar", True), ("int8", True), ("bool", True), ("timestamptz", True), ("jsonb", True),
+        ("bytea", False), ("interval", False), ("inet", False),
+    ],
+)  # fmt: skip
+def test_only_columns_of_other_types_are_written_anew_and_arrays(name: str, as_it_is: bool) -> None:
+    known = psycopg.adapters.types[name]
+    assert written(SimpleNamespace(type_code=known.oid)) is as_it_is  # type: ignore[arg-type]
+    assert not written(SimpleNamespace(type_code=known.array_oid))  # type: ignore[arg-type]
+
+
+def test_a_type_of_somebodys_own_is_written_anew() -> None:
+    assert not written(SimpleNamespace(type_code=16_500))  # type: ignore[arg-type]

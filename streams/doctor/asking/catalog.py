@@ -46,7 +46,8 @@ _SERVER = sql.SQL(
     "pg_size_bytes(current_setting('max_slot_wal_keep_size')) AS wal_limit, "
     "extract(epoch FROM current_setting('idle_replication_slot_timeout', true)::interval)::float8 AS idle_timeout, "
     "extract(epoch FROM current_setting('wal_sender_timeout')::interval)::float8 AS sender_timeout, "
-    "current_setting('output_plugin_libraries', true) AS output_plugins, "
+    # For superusers and pg_read_all_settings: current_setting would refuse everybody else, the view has no row.
+    "(SELECT setting FROM pg_settings WHERE name = 'output_plugin_libraries') AS output_plugins, "
     "(SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()) AS encoding, "
     "(SELECT setting FROM pg_settings WHERE name = 'data_directory') AS data_directory, pg_backend_pid() AS pid"
 )
