@@ -19,6 +19,7 @@ from streams.source import faults, repair, runs
 from streams.source.guard import PATIENCE, Finding, findings
 from streams.source.look import Eye, Look
 from streams.source.memory import Memory, emptied, lost, recall, remember, rewritten
+from streams.source.wal import WalRate
 from streams.sweep import request, summary
 from streams.truncation import Probe
 
@@ -57,6 +58,7 @@ class Watch:
         self._probes: dict[str, Probe] = {}
         self._inactive_since: float | None = None
         self._began = time.time()
+        self.wal = WalRate()
 
     async def run(self) -> None:
         """Go on until cancelled."""
@@ -90,7 +92,11 @@ class Watch:
         """Judge one look, and write down what has to be remembered."""
         settings, control = self._pipeline.settings, self._pipeline.control
         starts = runs.runs(control.notifications)
-        memory = self._recall() or replace(remember(None, look), swept=runs.first_seen(starts))
+        known = self._recall()
+        if self._before is None and known is not None and known.at is not None:
+            self.wal.see(known.at, known.lsn)
+        self.wal.see(look.at, look.database.lsn if look.database is not None else None)
+        memory = known or replace(remember(None, look), swept=runs.first_seen(starts))
         note = repair.open_note(control.state)
         repairing = note is not None
         blind = note is not None and not note.resumed  # what is taken apart just then is no fault

@@ -35,6 +35,9 @@ class Slot:
     lag_bytes: int | None
     kept_bytes: int | None
     wal_status: str | None
+    #: max_slot_wal_keep_size (None: no limit), and how much more WAL may be written until the slot is in danger.
+    limit_bytes: int | None = None
+    safe_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +140,8 @@ _SERVER = sql.SQL(
 )
 #: to_jsonb, because the columns of these views differ between the versions of PostgreSQL.
 _SLOT = sql.SQL(
-    "SELECT active, active_pid AS pid, wal_status, to_jsonb(s) ->> 'invalidation_reason' AS invalid, "
+    "SELECT active, active_pid AS pid, wal_status, safe_wal_size AS safe_bytes, "
+    "nullif(pg_size_bytes(current_setting('max_slot_wal_keep_size')), -1) AS limit_bytes, to_jsonb(s) ->> 'invalidation_reason' AS invalid, "
     "pg_wal_lsn_diff(restart_lsn, '0/0')::bigint AS restart, "
     "pg_wal_lsn_diff(confirmed_flush_lsn, '0/0')::bigint AS confirmed, "
     "CASE WHEN NOT pg_is_in_recovery() THEN "

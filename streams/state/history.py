@@ -1,0 +1,46 @@
+"""What the ledger of one partition tells of the past: when users were confirmed, and who was the latest (pure).
+
+Whoever takes a partition over goes on counting from here, so that rates survive a restart without a record of their
+own. Of a user that was confirmed twice the ledger knows the second time only.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+
+from streams.tally import LONGEST
+
+#: The latest confirmed users of a partition, whose latencies are looked up again.
+_LATEST = 1_000
+
+
+class History:
+    """Filled entry by entry while both tables are scanned; times are the broker's, in ms."""
+
+    def __init__(self, now_ms: int) -> None:
+        self._now = now_ms
+        #: users by the age of their confirmation in whole seconds, of the last quarter of an hour.
+        self.by_age: Counter[int] = Counter()
+        #: seconds since the oldest entry was written; 0 while there is none.
+        self.oldest = 0.0
+        self._latest: list[tuple[int, bytes]] = []
+
+    def entry(self, key: bytes, time_ms: int, *, confirmed: bool) -> None:
+        """Note an entry of the ledger."""
+        age = max(0.0, (self._now - time_ms) / 1000)
+        self.oldest = max(self.oldest, age)
+        if not confirmed:
+            return
+        if age < LONGEST:
+            self.by_age[int(age)] += 1
+        if len(self._latest) < _LATEST:
+            heapq.heappush(self._latest, (time_ms, key))
+        elif time_ms > self._latest[0][0]:
+            heapq.heapreplace(self._latest, (time_ms, key))
+
+    def latest(self) -> list[bytes]:
+        """The users that were confirmed last, the latest at the end; forgotten by this."""
+        keys = [key for _, key in sorted(self._latest)]
+        self._latest.clear()
+        return keys
