@@ -77,3 +77,34 @@ def shares(workers: Iterable[Mapping[str, Mapping[str, float]]]) -> dict[str, Sh
     means = {stage.value: seconds[stage] / users[stage] for stage in Stage if users[stage]}
     whole = sum(means.values())
     return {stage: Share(mean, mean / whole if whole else 0.0) for stage, mean in means.items()}
+
+
+class Slowest(NamedTuple):
+    """What holds users up most: a stage, `paused` or `cidaas`; its share of a user's time where that was measured."""
+
+    stage: str
+    share: float | None
+    what: str
+
+
+def slowest(
+    found: Mapping[str, Share], *, pending: int, behind: int, paused: bool, trouble: str, source_late: str
+) -> Slowest | None:
+    """Name what holds users up most; None while nothing waits and nothing was measured.
+
+    `trouble` and `source_late` say what is wrong with cidaas and with the source, "" for nothing. What stands still
+    counts before what was measured while it still went.
+    """
+    if paused and pending:
+        return Slowest("paused", None, f"{pending:,} users wait for `resume`")
+    if trouble:
+        return Slowest("cidaas", None, trouble)
+    if source_late:
+        return Slowest(Stage.SOURCE.value, None, f"{WORDS[Stage.SOURCE]}: {source_late}")
+    if found:
+        stage = max(found, key=lambda one: found[one].share)
+        return Slowest(stage, found[stage].share, WORDS[Stage(stage)])
+    if not pending and not behind:
+        return None
+    stage = Stage.JOIN.value if behind > pending else Stage.QUEUE.value
+    return Slowest(stage, None, WORDS[Stage(stage)])

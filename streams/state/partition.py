@@ -63,8 +63,8 @@ class Partition:
         #: source epochs: (first offset, number), ascending (M8).
         self.epochs: list[tuple[int, int]] = [(0, 1)]
         self.topic_epoch = 1
-        #: where every user that is *not* in sync stands, in the order in which they came there; the others are known but
-        #: not listed.
+        #: where every user that is *not* in sync stands, who came there first at the beginning; the others are known
+        #: but not listed.
         self.situations: dict[bytes, Situation] = {}
         self.counts: Counter[Situation] = Counter()
         self.known = 0
