@@ -372,6 +372,10 @@ class _Collector:
             "heartbeat_age_seconds": (figures["heartbeat_age"] or -1, "Age of the source's last heartbeat."),
             "latency_p50_seconds": (figures["latency"]["p50"], "Commit to confirmation, median of recent users."),
             "latency_p99_seconds": (figures["latency"]["p99"], "Commit to confirmation, 99 % of recent users."),
+            "slot_seconds_left": (
+                -1 if (left := self._slot_left()) is None else left,
+                "How long the slot lasts while nobody reads it; -1: no limit, or not known by this worker.",
+            ),
             "users_per_second": (figures["rate"]["60s"], "Users confirmed a second, over the last minute."),
             "oldest_pending_seconds": (
                 0.0 if figures["oldest_pending"] is None else max(0.0, time.time() - figures["oldest_pending"]),
@@ -384,3 +388,7 @@ class _Collector:
         }
         for name, (value, text) in gauges.items():
             yield GaugeMetricFamily(f"cidaas_sync_{name}", text, value=value)
+
+    def _slot_left(self) -> float | None:
+        found = self._pipeline.watch.room
+        return None if found is None else found.seconds_left

@@ -19,6 +19,7 @@ from streams.source import faults, repair, runs
 from streams.source.guard import PATIENCE, Finding, findings
 from streams.source.look import Eye, Look
 from streams.source.memory import Memory, emptied, lost, recall, remember, rewritten
+from streams.source.room import Room, room
 from streams.source.wal import WalRate
 from streams.sweep import request, summary
 from streams.truncation import Probe
@@ -84,6 +85,12 @@ class Watch:
         if self._before is None:
             return _FIRST
         return _EVERY if self._inactive_since is None else _CLOSE
+
+    @property
+    def room(self) -> Room | None:
+        """How long the slot may go unread, by the last look; None while that is not known, or another one watches."""
+        database = self._before.database if self._before is not None else None
+        return room(database.slot if database is not None else None, self.wal.per_second())
 
     def _watches(self) -> bool:
         return any(partition.number == 0 for partition in self._pipeline.partitions())
