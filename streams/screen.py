@@ -1,4 +1,4 @@
-"""The screen of `status`: what `collect` has gathered, in at most 100 columns (pure)."""
+"""The screen of `status`: what `collect` has gathered, in at most 100 columns of a terminal (pure)."""
 
 from __future__ import annotations
 
@@ -32,26 +32,29 @@ _ALWAYS = ("in_sync", "pending", "quarantined", "parked")
 Row = tuple[str, str]
 
 
-def render(body: dict[str, Any], now: float) -> str:
-    """The screen; problems stand at its end, marked by `!`."""
+def render(body: dict[str, Any], now: float, columns: int = WIDTH) -> str:
+    """The screen; problems stand at its end, marked by `!`. With 0 columns each sentence stays on one line."""
     head = time.strftime("cidaas-sync status, %Y-%m-%d %H:%M:%S UTC", time.gmtime(now))
     parts = [_source(body), _users(body), _speed(body)]
     lines = [head]
     width = max(len(name) for rows in parts for name, _ in rows)
     for rows in parts:
-        lines += ["", *(line for row in rows for line in _wrapped(row, width))] if rows else []
+        lines += ["", *(line for row in rows for line in _row(row, width, columns))] if rows else []
     lines.append("")
     for problem in body["problems"]:
-        lines += textwrap.wrap(f"! {problem['what']}", WIDTH, subsequent_indent="  ")
-        lines += textwrap.wrap(problem["remedy"], WIDTH, initial_indent="  ", subsequent_indent="  ")
+        lines += [*_wrapped(f"! {problem['what']}", 2, columns), *_wrapped(f"  {problem['remedy']}", 2, columns)]
     return "\n".join(lines if body["problems"] else [*lines, "nothing is wrong"])
 
 
-def _wrapped(row: Row, width: int) -> list[str]:
+def _row(row: Row, width: int, columns: int) -> list[str]:
     name, value = row
-    indent = " " * (width + 2)
-    text = f"{name:<{width}}  {value}"
-    return textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_on_hyphens=False, drop_whitespace=True) or [name]
+    return _wrapped(f"{name:<{width}}  {value}", width + 2, columns)
+
+
+def _wrapped(text: str, indent: int, columns: int) -> list[str]:
+    if not columns:
+        return [text.rstrip()]
+    return textwrap.wrap(text, columns, subsequent_indent=" " * indent, break_on_hyphens=False)
 
 
 # -- the source -------------------------------------------------------------------------------------------------------
@@ -155,13 +158,17 @@ def _speed(body: dict[str, Any]) -> list[Row]:
     rows = [("users/s", named + eta)]
     latency = body["latency_seconds"]
     if latency is not None:
-        p50, p99 = (duration(latency[name]) for name in ("p50", "p99"))
+        p50, p99 = (_short(latency[name]) for name in ("p50", "p99"))
         rows.append(("latency", f"p50 {p50}, p99 {p99} from commit to confirmation ({latency['users']:,} users)"))
     rows.append(("slowest stage", _slowest(body)))
     if body["stages"]:
-        each = [f"{STAGES[Stage(name)]} {duration(one['seconds_per_user'])}" for name, one in body["stages"].items()]
+        each = [f"{STAGES[Stage(name)]} {_short(one['seconds_per_user'])}" for name, one in body["stages"].items()]
         rows.append(("a user takes", ", ".join(each)))
     return rows
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 0.9995 else duration(seconds)
 
 
 def _rate(rate: float) -> str:

@@ -60,7 +60,7 @@ async def of(settings: Settings, slot: Slot | None, rate: float | None) -> Room 
 
 async def _free(settings: Settings) -> int | None:
     """Bytes free on the disk of the WAL: to be seen on the database's own machine, by an administrator."""
-    url = settings.source.admin_url or settings.source.url
+    url = settings.source.admin_url
     if url is None:
         return None
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -19,7 +20,7 @@ from streams.identity import RefusedError
 from streams.kafka import UnconfirmedError
 from streams.offline import read_behind, read_control, read_written
 from streams.refused import REMEDY
-from streams.screen import pause_row, render
+from streams.screen import WIDTH, pause_row, render
 from streams.source import faults, guard, progress
 from streams.source.look import captured, look_once
 from streams.spread import merged
@@ -65,7 +66,8 @@ def _show(body: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _screen(body: dict[str, Any]) -> str:
-    return coloured(render(body, body["at"]))
+    # On a pipe somebody may search for a sentence.
+    return coloured(render(body, body["at"], WIDTH if sys.stdout.isatty() else 0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -322,7 +322,8 @@ class Partition:
         if entry_key is not None:
             self.orphans.append(entry_key)
         self.orphans.extend(key for key, _ in entries)
-        self.situations = dict(sorted(self.situations.items(), key=lambda one: times[one[0]]))
+        newest = max(times.values(), default=0)  # of whoever moved meanwhile
+        self.situations = dict(sorted(self.situations.items(), key=lambda one: times.get(one[0], newest)))
         yield found
 
     def admit(self) -> bool:

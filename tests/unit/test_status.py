@@ -401,12 +401,18 @@ def test_the_screen_fits_and_says_each_thing() -> None:
         "public.users: 1,000 of about 4,000 rows read (25 %), 30 s to go",
         "112,000, the oldest for 1 h 1 min",
         "812 over 1 min, 790 over 5 min, 4.2 over 15 min, about 4 min 50 s to go",
-        "p50 0.2 s, p99 4.5 s from commit to confirmation (10,000 users)",
+        "p50 210 ms, p99 4.5 s from commit to confirmation (10,000 users)",
         "waiting for a call, 83 % of the time",
         "deletes parked",
         "! delivery is paused",
     ):
         assert said in " ".join(text.split()), said
+
+
+def test_on_a_pipe_each_sentence_is_one_line() -> None:
+    """So that a search finds it."""
+    text = render(gathered(), 1_800_000_000.0, 0)
+    assert "! delivery is paused: " + "because " * 19 + "because\n  Run `resume`." in text
 
 
 def test_without_a_worker_the_screen_says_what_can_be_known() -> None:
