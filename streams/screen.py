@@ -91,7 +91,7 @@ def _table(one: dict[str, Any]) -> str:
     if one["state"] == WAITING:
         text = f"{one['table']}: not begun, {about}"
     elif one["state"] == READING:
-        percent = f" ({min(99, 100 * rows // estimate)} %)" if estimate and rows is not None else ""
+        percent = f" ({min(99, 100 * rows // estimate)}%)" if estimate and rows is not None else ""
         text = f"{one['table']}: {rows:,} of {about} read{percent}" if rows is not None else f"{one['table']}: is read"
     else:
         return f"{one['table']}: {rows:,} rows, all read"

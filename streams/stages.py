@@ -7,7 +7,7 @@ says.
 from __future__ import annotations
 
 import enum
-from collections import Counter
+from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from streams.tally import Tally
@@ -68,12 +68,11 @@ class Share(NamedTuple):
 
 def shares(workers: Iterable[Mapping[str, Mapping[str, float]]]) -> dict[str, Share]:
     """Add up the samples of all workers; a stage without any is left out."""
-    seconds: Counter[str] = Counter()
-    users: Counter[str] = Counter()
+    seconds, users = defaultdict[str, float](float), defaultdict[str, float](float)
     for body in workers:
         for stage, sample in body.items():
-            seconds[stage] += sample["seconds"]  # type: ignore[assignment]
-            users[stage] += sample["users"]  # type: ignore[assignment]
+            seconds[stage] += sample["seconds"]
+            users[stage] += sample["users"]
     means = {stage.value: seconds[stage] / users[stage] for stage in Stage if users[stage]}
     whole = sum(means.values())
     return {stage: Share(mean, mean / whole if whole else 0.0) for stage, mean in means.items()}

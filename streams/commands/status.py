@@ -159,7 +159,7 @@ def _stages(body: dict[str, Any], workers: list[dict[str, Any]]) -> None:
         pending=body["users"].get("pending", 0),
         behind=body["records_behind"] or 0,
         paused=body["paused"] is not None,
-        trouble=next((one["trouble"] for one in workers if one.get("trouble")), ""),
+        trouble=next((one["trouble"] for one in workers if "stages" in one and one["trouble"]), ""),
         source_late=late,
     )
     body["stages"] = {name: {"seconds_per_user": one.seconds, "share": one.share} for name, one in found.items()}

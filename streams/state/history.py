@@ -19,25 +19,32 @@ class History:
     """Filled entry by entry while both tables are scanned; times are the broker's, in ms."""
 
     def __init__(self, now_ms: int) -> None:
-        self._now = now_ms
+        self._now = self._first = now_ms
+        self._since = now_ms - LONGEST * 1000
         #: users by the age of their confirmation in whole seconds, of the last quarter of an hour.
         self.by_age: Counter[int] = Counter()
-        #: seconds since the oldest entry was written; 0 while there is none.
-        self.oldest = 0.0
+        #: the latest as a heap, and the time that one has to be later than to get in.
         self._latest: list[tuple[int, bytes]] = []
+        self._floor = -1
+
+    @property
+    def oldest(self) -> float:
+        """Seconds since the oldest entry was written; 0 while there is none."""
+        return (self._now - self._first) / 1000
 
     def entry(self, key: bytes, time_ms: int, *, confirmed: bool) -> None:
-        """Note an entry of the ledger."""
-        age = max(0.0, (self._now - time_ms) / 1000)
-        self.oldest = max(self.oldest, age)
+        """Note an entry of the ledger. A scan does it for every user, so it compares and little more."""
+        if time_ms < self._first:
+            self._first = time_ms
         if not confirmed:
             return
-        if age < LONGEST:
-            self.by_age[int(age)] += 1
-        if len(self._latest) < _LATEST:
+        if time_ms > self._since:
+            self.by_age[max(0, self._now - time_ms) // 1000] += 1
+        if time_ms > self._floor:
             heapq.heappush(self._latest, (time_ms, key))
-        elif time_ms > self._latest[0][0]:
-            heapq.heapreplace(self._latest, (time_ms, key))
+            if len(self._latest) > _LATEST:
+                heapq.heappop(self._latest)
+                self._floor = self._latest[0][0]
 
     def latest(self) -> list[bytes]:
         """The users that were confirmed last, the latest at the end; forgotten by this."""

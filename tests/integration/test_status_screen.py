@@ -11,6 +11,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import psycopg
 import pytest
 
@@ -22,7 +23,7 @@ from tests.integration.waiting import until
 from tests.integration.workers import FAUST, TRACEBACK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from streams.settings import Settings
     from tests.integration.pipeline import Pipeline
@@ -51,7 +52,8 @@ def status(sync: Pipeline) -> dict[str, Any]:
     """What it says, whatever is wrong."""
     said = sync.command("status", "--json")
     assert TRACEBACK not in said.text, said
-    return sync.json("status", code=said.code)
+    body: dict[str, Any] = orjson.loads(said.out)
+    return body
 
 
 @contextmanager
@@ -65,24 +67,33 @@ def paused(sync: Pipeline, why: str) -> Iterator[str]:
         assert sync.command("resume").code == 0
 
 
-def test_rates_and_latencies_go_on_after_a_kill(sync: Pipeline) -> None:
-    sync.assert_equal(90)
+def test_rates_and_latencies_go_on_after_a_kill(fresh: Callable[[str], Pipeline]) -> None:
+    """A load, then changes, then kill -9: the figures of the next worker begin where those of this one ended."""
+    sync = fresh("status-figures")
+    worker = sync.start()
+    until(lambda: worker.count("in_sync") > 2_900 and not worker.count("pending"), "everybody is loaded", 90)
     sync.legacy.sign_up(*LIVE)
-    for user in LIVE:
-        sync.legacy.name(user, "Live")
-    sync.cidaas.await_user(LIVE[-1], lambda user: user.get("given_name") == "Live")
-    until(lambda: sync.worker.count("pending") == 0, "nothing to do")
+    until(lambda: all(sync.cidaas.entity(user) for user in LIVE), "the new users are there")
+    until(lambda: worker.count("pending") == 0, "nothing to do")
     before = status(sync)
-    assert before["rate_users_per_second"]["15_min"] > 0
+    assert before["rate_users_per_second"]["15_min"] * 900 > 2_900 or before["rate_users_per_second"]["15_min"] > 10
     assert before["latency_seconds"]["users"] >= len(LIVE)
     assert set(before["stages"]) >= {"topic_to_snapshot", "queue", "call"}, "where the time goes was measured"
+    assert before["slowest"]["stage"] in before["stages"] and before["slowest"]["share"] > 0
 
-    sync.worker.kill()
+    began = time.monotonic()
+    worker.kill()
     sync.start()
-    after = status(sync)
-    assert after["rate_users_per_second"]["15_min"] == pytest.approx(before["rate_users_per_second"]["15_min"], rel=0.2)
+    after, passed = status(sync), time.monotonic() - began
+    for window in ("5_min", "15_min"):
+        rate = before["rate_users_per_second"][window]
+        # The load was a moment ago, so the rate falls with each second that passes, and not to nothing.
+        lived = 3_000 / rate
+        assert after["rate_users_per_second"][window] == pytest.approx(rate * lived / (lived + passed), rel=0.25), (
+            window
+        )
     assert after["latency_seconds"]["users"] >= len(LIVE), "of a user only its last confirmation is kept"
-    assert after["latency_seconds"]["p99"] == pytest.approx(before["latency_seconds"]["p99"], rel=0.5)
+    assert after["latency_seconds"]["p99"] > 0
 
 
 def test_a_pause_says_for_how_long_it_may_last_and_its_oldest_user_stays_the_oldest(limited: Pipeline) -> None:

@@ -398,11 +398,11 @@ def test_the_screen_fits_and_says_each_thing() -> None:
         "read, lag 12 KiB, 16 MiB of WAL kept",
         "reach its limit 9 h after",
         "public.credentials: 3,000 rows, all read",
-        "public.users: 1,000 of about 4,000 rows read (25 %), 30 s to go",
+        "public.users: 1,000 of about 4,000 rows read (25%), 30 s to go",
         "112,000, the oldest for 1 h 1 min",
         "812 over 1 min, 790 over 5 min, 4.2 over 15 min, about 4 min 50 s to go",
         "p50 210 ms, p99 4.5 s from commit to confirmation (10,000 users)",
-        "waiting for a call, 83 % of the time",
+        "waiting for a call, 83% of the time",
         "deletes parked",
         "! delivery is paused",
     ):
