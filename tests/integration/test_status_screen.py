@@ -76,7 +76,7 @@ def test_rates_and_latencies_go_on_after_a_kill(fresh: Callable[[str], Pipeline]
     until(lambda: all(sync.cidaas.entity(user) for user in LIVE), "the new users are there")
     until(lambda: worker.count("pending") == 0, "nothing to do")
     before = status(sync)
-    assert before["rate_users_per_second"]["15_min"] * 900 > 2_900 or before["rate_users_per_second"]["15_min"] > 10
+    assert before["rate_users_per_second"]["15_min"] > 2_900 / 900
     assert before["latency_seconds"]["users"] >= len(LIVE)
     assert set(before["stages"]) >= {"topic_to_snapshot", "queue", "call"}, "where the time goes was measured"
     assert before["slowest"]["stage"] in before["stages"] and before["slowest"]["share"] > 0
