@@ -51,17 +51,22 @@ class Room:
                 "the slot has no limit (max_slot_wal_keep_size is not set): the database's disk is its limit, and how "
                 f"full that is can only be seen there{pace}"
             )
-        end = "its limit" if self.limit_bytes is not None else "the disk is full (the slot has no limit)"
         left = f"{size(self.left_bytes)} are left" if self.left_bytes is not None else "how much is left is not known"
-        if self.wal_bytes_per_second is None:
-            return f"{left} until {end}; how fast WAL is written is not known yet"
         if self.seconds_left is None:
-            return f"{left} until {end}; no WAL is written now"
-        last = duration(self.seconds_left)
-        when = f"the slot would reach {end} {last} after the connector stops" if self.read else f"{last} until {end}"
-        if self.limit_bytes is None:
-            when = f"{last} until {end}{', were the connector to stop' if self.read else ''}"
-        return f"{when} ({left}, {self._pace()} are written)"
+            why = (
+                "how fast WAL is written is not known yet" if self.wal_bytes_per_second is None else "no WAL is written"
+            )
+            return f"{left} until {'the slot reaches its limit' if self.limit_bytes is not None else 'the disk is full'}; {why}"
+        return f"{self._when(duration(self.seconds_left))} ({left}, {self._pace()} are written)"
+
+    def _when(self, last: str) -> str:
+        if self.limit_bytes is not None:
+            if self.read:
+                return f"the slot would reach its limit {last} after the connector stops"
+            return f"nobody reads the slot: it reaches its limit in {last}"
+        if self.read:
+            return f"the slot has no limit: the database's disk would be full {last} after the connector stops"
+        return f"nobody reads the slot, which has no limit: the database's disk is full in {last}"
 
     def _pace(self) -> str:
         return f"{size((self.wal_bytes_per_second or 0.0) * 3600)} an hour"

@@ -301,20 +301,30 @@ READ = replace(SLOT, limit_bytes=10 * GIB, safe_bytes=9 * GIB)
 
 
 @pytest.mark.parametrize(
-    ("slot", "rate", "free", "says"),
+    ("slot", "rate", "free", "seconds", "says"),
     [
-        (READ, GIB / 3600, None, "would reach its limit 9 h after the connector stops (9.0 GiB are left, 1.0 GiB an"),
-        (replace(READ, active=False), GIB / 3600, None, "9 h until its limit"),
-        (READ, None, None, "how fast WAL is written is not known yet"),
-        (READ, 0.0, None, "no WAL is written now"),
-        (SLOT, GIB / 3600, 2 * GIB, "2 h until the disk is full (the slot has no limit), were the connector to stop"),
-        (SLOT, GIB / 3600, None, "can only be seen there, 1.0 GiB an hour are written"),
+        (
+            READ,
+            GIB / 3600,
+            None,
+            9 * 3600,
+            "would reach its limit 9 h after the connector stops (9.0 GiB are left, 1.0",
+        ),
+        (replace(READ, active=False), GIB / 3600, None, 9 * 3600, "nobody reads the slot: it reaches its limit in 9 h"),
+        (READ, None, None, None, "9.0 GiB are left until the slot reaches its limit; how fast WAL is written is not"),
+        (READ, 0.0, None, None, "no WAL is written"),
+        (SLOT, GIB / 3600, 2 * GIB, 7200, "no limit: the database's disk would be full 2 h after the connector stops"),
+        (replace(SLOT, active=False), GIB / 3600, GIB, 3600, "the database's disk is full in 1 h"),
+        (SLOT, None, 2 * GIB, None, "2.0 GiB are left until the disk is full"),
+        (SLOT, GIB / 3600, None, None, "can only be seen there, 1.0 GiB an hour are written"),
     ],
 )
-def test_the_time_until_the_limit_in_words(slot: Any, rate: float | None, free: int | None, says: str) -> None:
+def test_the_time_until_the_limit_in_words(
+    slot: Any, rate: float | None, free: int | None, seconds: float | None, says: str
+) -> None:
     found = room(slot, rate, free)
     assert found is not None and says in str(found)
-    assert (found.seconds_left is None) is ("limit" not in says.split("(")[0] and "full" not in says)
+    assert found.seconds_left == (None if seconds is None else pytest.approx(seconds))
 
 
 def test_a_slot_that_is_not_there_or_lost_has_no_time_left() -> None:
