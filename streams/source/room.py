@@ -53,10 +53,9 @@ class Room:
             )
         left = f"{size(self.left_bytes)} are left" if self.left_bytes is not None else "how much is left is not known"
         if self.seconds_left is None:
-            why = (
-                "how fast WAL is written is not known yet" if self.wal_bytes_per_second is None else "no WAL is written"
-            )
-            return f"{left} until {'the slot reaches its limit' if self.limit_bytes is not None else 'the disk is full'}; {why}"
+            end = "the slot reaches its limit" if self.limit_bytes is not None else "the disk is full"
+            known = self.wal_bytes_per_second is not None
+            return f"{left} until {end}; {'no WAL is written' if known else 'how fast WAL is written is not known yet'}"
         return f"{self._when(duration(self.seconds_left))} ({left}, {self._pace()} are written)"
 
     def _when(self, last: str) -> str:
