@@ -67,7 +67,7 @@ def _show(body: dict[str, Any], *, as_json: bool) -> None:
 
 def _screen(body: dict[str, Any]) -> str:
     # On a pipe somebody may search for a sentence.
-    return coloured(render(body, body["at"], WIDTH if sys.stdout.isatty() else 0))
+    return coloured(render(body, body["at_unix_seconds"], WIDTH if sys.stdout.isatty() else 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ async def collect(settings: Settings) -> dict[str, Any]:
     oldest = min((one["oldest_pending"] for one in workers if one.get("oldest_pending") is not None), default=None)
     latency = merged(one["latency"] for one in workers if one.get("latency"))
     body: dict[str, Any] = {
-        "at": now,
+        "at_unix_seconds": now,
         "workers": [
             {name: worker.get(name) for name in ("worker", "url", "assigned", "owned", "trouble")}
             | {"uptime_seconds": worker.get("uptime")}
@@ -142,7 +142,7 @@ async def collect(settings: Settings) -> dict[str, Any]:
         "source": figures,
     }
     left = counts["pending"] + max(0, expected - counts["users"])
-    if rates["5_min"] > 0 and left and body["paused"] is None:
+    if rates["5_min"] > 0 and left and body["paused"] is None and body["only"] is None:
         body["eta_seconds"] = left / rates["5_min"]
     _stages(body, workers)
     body["problems"] = _problems(settings, source, workers, body)
@@ -175,9 +175,7 @@ async def _known(settings: Settings, source: Look, workers: list[dict[str, Any]]
     try:
         control = await read_control(settings, _KAFKA)
     except RefusedError:
-        return (
-            _Known()
-        )  # that no worker answers is said anyway; without Kafka, or before the first start, nothing stands
+        return _Known()  # that no worker answers is said anyway; before the first start nothing stands
     state, held = control.state, control.state.get(DELETES, {})
     return _Known(
         paused=control.paused(settings.delivery.start),

@@ -376,7 +376,7 @@ def gathered(**changes: Any) -> dict[str, Any]:
     found = room(READ, GIB / 3600)
     assert found is not None
     return {
-        "at": 1_800_000_000.0,
+        "at_unix_seconds": 1_800_000_000.0,
         "workers": [{"worker": f"migration-worker-{n}.example.com:6066", "owned": 4} for n in range(3)],
         "users": {"users": 412_345, "in_sync": 300_000, "pending": 112_000, "quarantined": 300, "dropped": 45},
         "users_about": None,
