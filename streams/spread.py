@@ -33,7 +33,9 @@ def merged(spreads: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
     found = [one for one in spreads if one.get("n")]
     if len(found) == 1:
         return {"p50": found[0]["p50"], "p99": found[0]["p99"], "n": found[0]["n"]}
-    weighed = sorted((value, one["n"] / len(one["points"])) for one in found for value in one.get("points", ()))
+    weighed: list[tuple[float, float]] = sorted(
+        (value, one["n"] / len(one["points"])) for one in found for value in one.get("points", ())
+    )
     whole = sum(weight for _, weight in weighed)
     if not whole:
         return None

@@ -171,7 +171,7 @@ async def _known(settings: Settings, source: Look, workers: list[dict[str, Any]]
     rate = next((worker["wal_rate"] for worker in told if worker.get("wal_rate") is not None), None)
     if told:
         names = ("paused", "deletes_paused", "brake", "sweep", "faults", "notifications")
-        return _Known(**{name: told[0].get(name) for name in names}, wal_rate=rate)
+        return _Known(**{name: told[0][name] for name in names}, wal_rate=rate)
     try:
         control = await read_control(settings, _KAFKA)
     except RefusedError:
