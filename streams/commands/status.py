@@ -82,6 +82,8 @@ class _Known:
     notifications: list[dict[str, Any]] = field(default_factory=list)
     #: bytes of WAL a second.
     wal_rate: float | None = None
+    #: why the topic cannot be read, where no worker tells what stands in it.
+    away: str = ""
     #: users that were joined, to a tenth: where no worker counts them.
     about: int | None = None
 
@@ -138,6 +140,7 @@ async def collect(settings: Settings) -> dict[str, Any]:
         "snapshot_tables": [one.body() for one in await _tables(settings, source, known, now)],
         "sweep": known.sweep,
         "faults": known.faults,
+        "control_away": known.away,
         "slot_room": None if slot is None else slot.body() | {"words": str(slot)},
         "source": figures,
     }
@@ -174,8 +177,8 @@ async def _known(settings: Settings, source: Look, workers: list[dict[str, Any]]
         return _Known(**{name: told[0][name] for name in names}, wal_rate=rate)
     try:
         control = await read_control(settings, _KAFKA)
-    except RefusedError:
-        return _Known()  # that no worker answers is said anyway; before the first start nothing stands
+    except RefusedError as error:
+        return _Known(away=str(error))
     state, held = control.state, control.state.get(DELETES, {})
     return _Known(
         paused=control.paused(settings.delivery.start),
@@ -255,6 +258,9 @@ def _problems(
     if not workers:
         remedy = "Start `faust -A streams.app worker`, or set WORKER_URL."
         add("no_worker", f"no worker answers at {base.worker_url()}", remedy)
+    if body.get("control_away"):
+        what = f"whether something is paused, parked or lost is not known: {body['control_away']}"
+        add("control_away", what, "Start Kafka or a worker, or correct KAFKA_BOOTSTRAP_SERVERS.")
     for worker in workers:
         if worker.get("trouble"):
             add("cidaas", f"worker {worker['worker']}: {worker['trouble']}", "It goes on by itself when that is cured.")
