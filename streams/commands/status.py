@@ -118,9 +118,9 @@ async def collect(settings: Settings) -> dict[str, Any]:
         "users_about": known.about,
         "users_expected": expected or None,
         "records_behind": behind,
-        "users_queued": sum(worker.get("queued", 0) for worker in workers),
-        "users_in_flight": sum(worker.get("in_flight", 0) for worker in workers),
-        "rate_users_per_second": rates,
+        "users_queued": sum(worker.get("queued", 0) for worker in workers) if workers else None,
+        "users_in_flight": sum(worker.get("in_flight", 0) for worker in workers) if workers else None,
+        "rate_users_per_second": rates if workers else None,
         "eta_seconds": None,
         "oldest_pending_seconds": None if oldest is None else max(0.0, now - oldest),
         "latency_seconds": None
@@ -136,7 +136,7 @@ async def collect(settings: Settings) -> dict[str, Any]:
         "heartbeat_age_seconds": min(
             (w["heartbeat_age"] for w in workers if w.get("heartbeat_age") is not None), default=None
         ),
-        "snapshot": progress.initial_snapshot(known.notifications),
+        "snapshot": "not known" if known.away else progress.initial_snapshot(known.notifications),
         "snapshot_tables": [one.body() for one in await _tables(settings, source, known, now)],
         "sweep": known.sweep,
         "faults": known.faults,
@@ -259,8 +259,11 @@ def _problems(
         remedy = "Start `faust -A streams.app worker`, or set WORKER_URL."
         add("no_worker", f"no worker answers at {base.worker_url()}", remedy)
     if body.get("control_away"):
-        what = f"whether something is paused, parked or lost is not known: {body['control_away']}"
-        add("control_away", what, "Start Kafka or a worker, or correct KAFKA_BOOTSTRAP_SERVERS.")
+        what = "whether something is paused, parked or lost is not known: neither a worker nor Kafka can be asked"
+        remedy = (
+            "Start Kafka, or correct KAFKA_BOOTSTRAP_SERVERS; before the first start, `topics` makes what is missing."
+        )
+        add("control_away", what, remedy)
     for worker in workers:
         if worker.get("trouble"):
             add("cidaas", f"worker {worker['worker']}: {worker['trouble']}", "It goes on by itself when that is cured.")
