@@ -62,6 +62,17 @@ def held(state: Mapping[str, Any], why: str) -> dict[str, Any]:
     return {**state.get(TRIPPED, {}), "on": True, "why": why, "at": time.time()}
 
 
+def tripped(state: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Why deletes are parked, or None; `state` is the control topic."""
+    body: dict[str, Any] | None = state.get(TRIPPED)
+    return body if body is not None and body.get("on") else None
+
+
+def known(state: Mapping[str, Any]) -> int:
+    """Users of the whole pipeline that are not gone, to a tenth: what each partition has published."""
+    return sum(int(body.get("known", 0)) for key, body in state.items() if key.startswith(FIGURE))
+
+
 def unanswered(state: Mapping[str, Any], limits: Limits) -> int:
     """Decisions in the window that no person has answered: only these trip the brake again."""
     buckets = _buckets(state)
@@ -134,11 +145,10 @@ class Brake:
     @property
     def tripped(self) -> dict[str, Any] | None:
         """Why deletes are parked, or None."""
-        return self._pipeline.control.state.get(TRIPPED) if self._is_on() else None
+        return tripped(self._pipeline.control.state)
 
     def _is_on(self) -> bool:
-        body = self._pipeline.control.state.get(TRIPPED)
-        return body is not None and bool(body.get("on"))
+        return self.tripped is not None
 
     async def verdict(self, partition: Partition, offset: int) -> Verdict:
         """Decide for the delete whose version stands at `offset` of its partition."""

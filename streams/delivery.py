@@ -28,6 +28,8 @@ from streams.pace import Pace
 from streams.refused import Refused
 from streams.rows import SetAside, write_control
 from streams.source.repair import doubt
+from streams.stages import Stage, Stages
+from streams.tally import Tally
 from streams.upserts import Upserts
 from streams.windows import Windows
 
@@ -81,7 +83,8 @@ class Delivery:
         self.outcomes: Counter[str] = Counter()
         self.notes: Counter[str] = Counter()
         self.latencies: deque[float] = deque(maxlen=10_000)
-        self.finished: deque[tuple[float, int]] = deque(maxlen=20_000)
+        self.finished = Tally()
+        self.stages = Stages()
 
     # -- what is pending -------------------------------------------------------------------------------------------
 
@@ -93,6 +96,19 @@ class Delivery:
         for key, situation, _ in users:
             if situation is Situation.PENDING:
                 self._queue(Do.UPSERT).add(pack(partition, key), now, live=False)
+
+    def taken_over(self, partition: Partition) -> None:
+        """Go on with the figures of its former owner, as its ledger tells them; before the partition counts as owned.
+
+        A revoke takes all partitions and forgets all figures, so what is learnt here was counted by nobody else.
+        """
+        history = partition.history
+        self.finished.learn(time.monotonic(), history.by_age, history.oldest)
+        keys, resumed = history.latest(), self.resumed
+        for stored in partition.ledger.store.get_many(keys) if keys else ():
+            entry = decode(stored.value) if stored is not None else None
+            if entry is not None and entry.latency and entry.at - entry.latency >= resumed:
+                self.latencies.append(entry.latency)
 
     def joined(self, partition: Partition, key: bytes, situation: Situation | None, streamed: bool) -> None:
         """Hear of a user whose snapshot or entry was written just now."""
@@ -382,9 +398,7 @@ class Delivery:
 
     def count(self, results: Iterable[tuple[Job, Entry]]) -> None:
         """Add finished users to the figures."""
-        done = 0
-        #: what was committed before delivery was resumed has waited for a person, which says nothing of the pipeline.
-        resumed = float((self.pipeline.control.state.get(DELIVERY) or {}).get("at") or 0.0)
+        done, resumed = 0, self.resumed
         for _, entry in results:
             self.outcomes[entry.state.name.lower()] += 1
             if entry.state is State.CONFIRMED:
@@ -394,7 +408,26 @@ class Delivery:
                     self.latencies.append(entry.latency)
         self.confirmed += done
         if done:
-            self.finished.append((time.monotonic(), done))
+            self.finished.add(time.monotonic(), done)
+
+    @property
+    def resumed(self) -> float:
+        """When delivery was last paused or resumed (Unix seconds; 0 for never).
+
+        What was committed before has waited for a person, which says nothing of the pipeline.
+        """
+        return float((self.pipeline.control.state.get(DELIVERY) or {}).get("at") or 0.0)
+
+    def timed(self, jobs: Sequence[Job], began: float) -> None:
+        """Note how long these users waited for their call, which began then (Unix seconds), and how long it took.
+
+        One in the middle stands for all. Who is sent again, or waited for a person, says nothing of the queue.
+        """
+        job, now, written = jobs[len(jobs) // 2], time.monotonic(), jobs[len(jobs) // 2].written_ms / 1000
+        again = job.entry is not None and job.snap is not None and job.entry.version == job.snap.version
+        self.stages.sample(Stage.CALL, now, time.time() - began, len(jobs))
+        if not again and written >= self.resumed:
+            self.stages.sample(Stage.QUEUE, now, began - written, len(jobs))
 
     def why_waiting(self, partition: Partition, key: bytes) -> str:
         """Why a pending user has not left yet, as far as this worker's memory knows; "" when it is just queued."""
@@ -435,6 +468,8 @@ class Delivery:
             queue.clear()
         self._held.clear()
         self.upserts.forget()
+        self.finished = Tally()
+        self.latencies.clear()
 
     async def stop(self) -> None:
         """Close the connections to cidaas."""

@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from streams.ledger import PURGE_NOT_ANSWERED, PURGE_NOT_PROVED
+from streams.pauses import by
 
 _NEVER_SEEN = "never seen: no row of this user has come through the source, or its id is another one"
 _SETTLED = frozenset(("in_sync", "deleted", "nothing_to_do"))
@@ -151,7 +152,8 @@ def _text(entry: dict[str, Any]) -> str:
 def _waiting(body: dict[str, Any], entry: dict[str, Any] | None) -> str:
     if body.get("paused"):
         idle = " No worker runs, either." if body.get("worker_runs") is False else ""
-        return f"delivery is paused ({body['paused'].get('why', '')}); `resume` lets it go on.{idle}"
+        held = body["paused"]
+        return f"delivery is paused ({held.get('why', '')}){by(held)}; `resume` lets it go on.{idle}"
     if body.get("waiting"):
         return f"{body['waiting'].rstrip('.')}."
     if entry is not None and entry["reason"] in (PURGE_NOT_PROVED, PURGE_NOT_ANSWERED):

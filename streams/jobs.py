@@ -54,6 +54,8 @@ class Job:
     why: str = ""
     #: send the temporary address that breaks a swap of addresses instead of the user's own.
     temporary: bool = False
+    #: when the snapshot was written, by the broker.
+    written_ms: int = 0
 
     @property
     def id(self) -> str:
@@ -116,7 +118,7 @@ class Inspector:
             job.entry = ledger.decode(entry.value)
         if job.situation is not Situation.PENDING or snap is None:
             return job
-        job.snap = snapshots.decode(snap.value)
+        job.snap, job.written_ms = snapshots.decode(snap.value), snap.time_ms
         until = self._must_wait(job, snap.time_ms)
         if until:
             job.do, job.until = Do.WAIT, until

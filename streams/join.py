@@ -32,6 +32,7 @@ from streams.rows import (
     write_control,
 )
 from streams.snapshots import GONE, Merge, Merger, Snapshot
+from streams.stages import Stage, Stages
 from streams.state import records
 from streams.state.store import RESERVED
 
@@ -70,20 +71,22 @@ class Join:
         settings: Settings,
         send: Callable[[bytes, bytes], Awaitable[None]],
         joined: Callable[[Partition, bytes, Situation | None, bool], None],
+        stages: Stages | None = None,
     ) -> None:
         """`send` appends a control record to `legacy.identity` and waits for the broker; `joined` hears of each
-        written user, its situation and whether the change was streamed."""
+        written user, its situation and whether the change was streamed; `stages` of how long each batch took."""
         self._reader = RowReader(settings.source)
         self._live: Callable[[Mapping[str, Any]], bool] = lambda row: status_of(row, settings) == "live"
         self._merger = Merger(settings.source.users.lazy, self._live)
         self._window = settings.brake.window
         self._send, self._joined = send, joined
+        self._stages = stages or Stages()
         self.rows: Counter[str] = Counter()
         self.last_commit_us = 0
 
     async def process(self, partition: Partition, batch: Sequence[ConsumerRecord]) -> None:
         """Make one batch durable; when this returns it may be acknowledged."""
-        work = _Batch()
+        work, committed, reads = _Batch(), self.last_commit_us, self.rows["r"]
         self._load(partition, batch, work)
         for record in batch:
             self._record(partition, record, work)
@@ -101,7 +104,19 @@ class Join:
                 await failpoints.reach("after-removal")
         partition.joined_offset = batch[-1].offset
         partition.last_write = time.monotonic()
+        self._timed(batch, streamed=self.last_commit_us > committed and self.rows["r"] == reads)
         self._tell(partition, work)
+
+    def _timed(self, batch: Sequence[ConsumerRecord], *, streamed: bool) -> None:
+        """Note how long a batch took to Kafka, and from there to its snapshots; one record stands for all.
+
+        `streamed`: its newest commit is the newest of all, and nothing of it was read by an initial snapshot.
+        """
+        now, in_kafka = time.monotonic(), batch[len(batch) // 2].timestamp / 1000
+        self._stages.sample(Stage.JOIN, now, time.time() - in_kafka, len(batch))
+        if streamed:
+            took = batch[-1].timestamp / 1000 - self.last_commit_us / 1e6
+            self._stages.sample(Stage.SOURCE, now, took, len(batch))
 
     def _is_live(self, snap: Snapshot) -> bool:
         return snap.user is not None and snap.user.values is not None and self._live(snap.user.values)

@@ -203,3 +203,27 @@ async def read_control(settings: Settings, seconds: float = 10.0) -> Control:
             f"the topic {settings.topics.control} cannot be read: is Kafka running, and is KAFKA_BOOTSTRAP_SERVERS "
             "right? If the topic is not there yet, `topics` makes it."
         ) from None
+
+
+async def read_behind(settings: Settings) -> int:
+    """Records of `legacy.identity` that no worker has joined for good."""
+    tps = [TopicPartition(settings.topics.identity, number) for number in range(settings.partitions)]
+    committed = await kafka.group_offsets(settings.kafka, settings.app_id)
+    ends = await _ends(settings, tps)
+    return sum(max(0, ends[tp] - max(0, committed.get(tp, 0))) for tp in tps)
+
+
+async def read_written(settings: Settings, moment: float) -> int:
+    """Records that came into `legacy.identity` at this moment (Unix seconds) or later."""
+    first = await first_since(settings, moment)
+    ends = await _ends(settings, [TopicPartition(settings.topics.identity, number) for number in first])
+    return sum(end - first[tp.partition] for tp, end in ends.items())
+
+
+async def _ends(settings: Settings, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
+    consumer = kafka.consumer(settings.kafka)
+    try:
+        await consumer.start()
+        return dict(await consumer.end_offsets(tps)) if tps else {}
+    finally:
+        await consumer.stop()

@@ -92,7 +92,7 @@ class Pipeline:
         self.rereads = Rereads(self)
         self.sweep = Sweep(self)
         self.watch = Watch(self)
-        self.join = Join(self.settings, self.send, self.delivery.joined)
+        self.join = Join(self.settings, self.send, self.delivery.joined, self.delivery.stages)
         self._upkeep = [
             asyncio.create_task(self._watched(self._mark()), name="marks"),
             asyncio.create_task(self._watched(self.delivery.answer_brake()), name="brake"),

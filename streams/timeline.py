@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from streams.explain import mapped, records
+from streams.pauses import by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,7 +129,9 @@ def _now(body: dict[str, Any]) -> Moments:
     for fault in body["source"]["faults"]:
         yield None, "source", f"changes were lost: {fault}"
     if body["paused"]:
-        yield None, "delivery", f"paused: {body['paused'].get('why', '')}"
+        yield None, "delivery", f"paused: {body['paused'].get('why', '')}{by(body['paused'])}"
+        if body.get("slot"):
+            yield None, "slot", body["slot"]
     if entry is None and body["snapshot"] is not None:
         yield None, "ledger", "nothing yet"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -115,15 +116,22 @@ class Upserts:
 
     async def _called(self, jobs: list[Job]) -> CidaasError | None:
         """Make one call; returns how it failed as a whole. If it did not, the users have been released."""
-        entities = [self._entity(job) for job in jobs]
+        entities, began = [self._entity(job) for job in jobs], 0.0
+
+        async def request() -> list[Outcome]:
+            nonlocal began
+            began = time.time()  # its turn may have come late
+            return await self._cidaas.bulk(entities)
+
         try:
-            outcomes = await self._delivery.call(jobs, Do.UPSERT, partial(self._cidaas.bulk, entities))
+            outcomes = await self._delivery.call(jobs, Do.UPSERT, request)
         except CidaasError as error:
             return error
         except ChangedError:
             self._delivery.release(jobs)  # paused while it waited for its turn
         else:
             self._delivery.calls.users_per_call.append(len(jobs))
+            self._delivery.timed(jobs, began)
             await self._answered(jobs, outcomes)
         return None
 

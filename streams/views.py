@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from streams import ledger, snapshots
+from streams.ages import pending_since
 from streams.cidaas.answers import normal_sub
 from streams.comparison import Found
 from streams.control import DELETES
@@ -21,18 +22,21 @@ from streams.ledger import Situation
 from streams.likeness import likeness
 from streams.orders import BY
 from streams.source import faults
+from streams.spread import percentile, spread
 from streams.standing import Standing
 from streams.sweep import summary
+from streams.tally import WINDOWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from streams.pipeline import Pipeline
     from streams.settings import Settings
+    from streams.state import Partition
     from streams.state.store import Stored
 
-#: Users looked at before the event loop gets its turn.
-_SLICE = 500
+#: Users looked at before the event loop gets its turn, and pending ones of a partition that are asked for their age.
+_SLICE, _FIRST = 500, 20
 
 
 def readiness(pipeline: Pipeline) -> dict[str, Any]:
@@ -48,18 +52,34 @@ def readiness(pipeline: Pipeline) -> dict[str, Any]:
     }
 
 
-def _rate(pipeline: Pipeline, seconds: float) -> float:
-    since = time.monotonic() - seconds
-    finished = pipeline.delivery.finished
-    done = sum(count for at, count in finished if at >= since)
-    lived = min(seconds, time.time() - pipeline.started_at)
-    return done / lived if lived > 0 else 0.0
+def _rates(pipeline: Pipeline) -> dict[str, float]:
+    """Users a second that were confirmed, by windows, also by former owners of this worker's partitions."""
+    finished, now = pipeline.delivery.finished, time.monotonic()
+    return {f"{seconds}s": finished.rate(now, seconds) for seconds in WINDOWS}
 
 
-def percentile(values: Iterable[float], share: float) -> float:
-    """Return the value below which `share` of the values lie; 0 for none."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+def _oldest(partition: Partition) -> float | None:
+    """Since when the longest pending user of this partition is pending (Unix seconds); None for nobody.
+
+    The first ones in the order in which they became so: a newer change makes a user look younger.
+    """
+    keys = partition.standing(Situation.PENDING, _FIRST)
+    taken = (partition.take_over_facts.time_ms if partition.take_over_facts is not None else 0) / 1000
+    return min(
+        (
+            pending_since(
+                snapshots.decode(snap.value),
+                snap.time_ms / 1000,
+                ledger.decode(entry.value) if entry is not None else None,
+                entry.time_ms / 1000 if entry is not None else 0.0,
+                partition.mapping_id,
+                taken,
+            )
+            for snap, entry in (partition.read(keys) if keys else ())
+            if snap is not None
+        ),
+        default=None,
+    )
 
 
 def status(pipeline: Pipeline) -> dict[str, Any]:
@@ -81,7 +101,7 @@ def status(pipeline: Pipeline) -> dict[str, Any]:
             "lag": pipeline.lag(partition) or 0,
             **special,
         }
-    latencies = list(delivery.latencies)
+    oldest = min((at for one in pipeline.partitions() if (at := _oldest(one)) is not None), default=None)
     control = pipeline.control
     deletions, limit = delivery.brake.total()
     return {
@@ -102,9 +122,11 @@ def status(pipeline: Pipeline) -> dict[str, Any]:
         "away": delivery.calls.pace.away,
         "outcomes": dict(delivery.outcomes + delivery.calls.outcomes),
         "notes": dict(delivery.notes),
-        "rate": {"10s": _rate(pipeline, 10), "60s": _rate(pipeline, 60)},
+        "rate": _rates(pipeline),
+        "oldest_pending": oldest,
         "users_per_call": percentile(delivery.calls.users_per_call, 0.5),
-        "latency": {"p50": percentile(latencies, 0.5), "p99": percentile(latencies, 0.99), "n": len(latencies)},
+        "latency": spread(delivery.latencies),
+        "stages": delivery.stages.body(time.monotonic()),
         "heartbeat_age": time.time() - control.heartbeat_at if control.heartbeat_at else None,
         "source_lsn": control.source_lsn,
         "last_commit_us": pipeline.join.last_commit_us,
@@ -117,6 +139,7 @@ def status(pipeline: Pipeline) -> dict[str, Any]:
         "sweep": summary(control.state, range(pipeline.settings.partitions)),
         "foreign_subs": delivery.foreign.waiting(),
         "faults": [asdict(fault) for fault in faults.standing(control.state)],
+        "wal_rate": pipeline.watch.wal.per_second(),
         "watch": None if pipeline.watch.findings is None else [asdict(one) for one in pipeline.watch.findings],
         "notifications": control.notifications[-30:],
         "uptime": time.time() - pipeline.started_at,
@@ -349,6 +372,15 @@ class _Collector:
             "heartbeat_age_seconds": (figures["heartbeat_age"] or -1, "Age of the source's last heartbeat."),
             "latency_p50_seconds": (figures["latency"]["p50"], "Commit to confirmation, median of recent users."),
             "latency_p99_seconds": (figures["latency"]["p99"], "Commit to confirmation, 99 % of recent users."),
+            "slot_seconds_left": (
+                -1 if (left := self._slot_left()) is None else left,
+                "How long the slot lasts while nobody reads it; -1: no limit, or not known by this worker.",
+            ),
+            "users_per_second": (figures["rate"]["60s"], "Users confirmed a second, over the last minute."),
+            "oldest_pending_seconds": (
+                0.0 if figures["oldest_pending"] is None else max(0.0, time.time() - figures["oldest_pending"]),
+                "For how long the longest pending user is pending; 0 while nobody is.",
+            ),
             "partitions_owned": (figures["owned"], "Partitions owned completely."),
             "paused": (int(figures["paused"] is not None), "1 while delivery is paused."),
             "deletes_paused": (int(figures["deletes_paused"] is not None), "1 while deletes alone are paused."),
@@ -356,3 +388,7 @@ class _Collector:
         }
         for name, (value, text) in gauges.items():
             yield GaugeMetricFamily(f"cidaas_sync_{name}", text, value=value)
+
+    def _slot_left(self) -> float | None:
+        found = self._pipeline.watch.room
+        return None if found is None else found.seconds_left

@@ -19,6 +19,8 @@ from streams.source import faults, repair, runs
 from streams.source.guard import PATIENCE, Finding, findings
 from streams.source.look import Eye, Look
 from streams.source.memory import Memory, emptied, lost, recall, remember, rewritten
+from streams.source.room import Room, room
+from streams.source.wal import WalRate
 from streams.sweep import request, summary
 from streams.truncation import Probe
 
@@ -57,6 +59,7 @@ class Watch:
         self._probes: dict[str, Probe] = {}
         self._inactive_since: float | None = None
         self._began = time.time()
+        self.wal = WalRate()
 
     async def run(self) -> None:
         """Go on until cancelled."""
@@ -83,6 +86,12 @@ class Watch:
             return _FIRST
         return _EVERY if self._inactive_since is None else _CLOSE
 
+    @property
+    def room(self) -> Room | None:
+        """How long the slot may go unread, by the last look; None while that is not known, or another one watches."""
+        database = self._before.database if self._before is not None else None
+        return room(database.slot if database is not None else None, self.wal.per_second())
+
     def _watches(self) -> bool:
         return any(partition.number == 0 for partition in self._pipeline.partitions())
 
@@ -90,7 +99,11 @@ class Watch:
         """Judge one look, and write down what has to be remembered."""
         settings, control = self._pipeline.settings, self._pipeline.control
         starts = runs.runs(control.notifications)
-        memory = self._recall() or replace(remember(None, look), swept=runs.first_seen(starts))
+        known = self._recall()
+        if self._before is None and known is not None and known.at is not None:
+            self.wal.see(known.at, known.lsn)
+        self.wal.see(look.at, look.database.lsn if look.database is not None else None)
+        memory = known or replace(remember(None, look), swept=runs.first_seen(starts))
         note = repair.open_note(control.state)
         repairing = note is not None
         blind = note is not None and not note.resumed  # what is taken apart just then is no fault

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streams.commands import base, consent
+from streams.commands import base, consent, room
 from streams.control import DELETES, DELIVERY
 from streams.offline import Controls
+from streams.pauses import pause_words
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -59,15 +60,20 @@ async def _pause(settings: Settings, why: str, *, deletes: bool, as_json: bool) 
     async with Controls(settings) as control:
         before = _held(control.state, DELETES if deletes else DELIVERY)
         await control.put(DELETES if deletes else DELIVERY, record)
+        state = dict(control.state)
+    found, why_not = await room.ask(settings, state)
+    slot = str(found) if found is not None else f"how long the slot lasts is not known: {why_not}"
     said = (
         f"deletes are paused: {pause_words(record)}; everybody else goes on. `resume --deletes` ends it"
         if deletes
         else f"paused: {pause_words(record)}; nothing leaves for cidaas until `resume`"
     )
+    said += f"\nchanges go on into Kafka meanwhile, and nothing is lost while the slot is read: {slot}"
     if before is not None:
         said += f"\nit was paused before: {pause_words(before)}"
     what = "deletes" if deletes else "all"
-    consent.done(said, as_json=as_json, what=what, before=before, **record)
+    body = found.body() if found is not None else None
+    consent.done(said, as_json=as_json, what=what, before=before, slot_room=body, **record)
 
 
 async def _resume(settings: Settings, *, deletes: bool, as_json: bool) -> None:
@@ -89,10 +95,3 @@ async def _resume(settings: Settings, *, deletes: bool, as_json: bool) -> None:
 def _held(state: dict[str, dict[str, Any]], name: str) -> dict[str, Any] | None:
     record = state.get(name, {})
     return record if record.get("paused") else None
-
-
-def pause_words(record: dict[str, Any]) -> str:
-    """Why, by whom and since when something is paused; who paused in pipeline.toml did so at no moment."""
-    since = record.get("at")
-    when = time.strftime(", since %Y-%m-%d %H:%M:%S UTC", time.gmtime(since)) if since else ""
-    return f"{record.get('why', '')} ({record.get('who', 'somebody')}{when})"

@@ -10,9 +10,9 @@ import click
 
 from streams import brake
 from streams.commands import base, consent
-from streams.commands.status import sweep_words
 from streams.control import SWEEP
 from streams.offline import Controls, control_state
+from streams.screen import sweep_words
 from streams.source import faults, guard, repair
 from streams.source.admin import Admin
 from streams.source.connect import Connect, ConnectError

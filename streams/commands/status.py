@@ -6,36 +6,38 @@ import asyncio
 import sys
 import time
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
+from aiokafka.errors import KafkaError
 
-from streams.commands import base
-from streams.commands.delivery import pause_words
+from streams import brake
+from streams.commands import base, room
+from streams.commands.watching import again_and_again, coloured
+from streams.control import DELETES
 from streams.identity import RefusedError
-from streams.offline import control_state
-from streams.quantities import duration
+from streams.kafka import UnconfirmedError
+from streams.offline import read_behind, read_control, read_written
 from streams.refused import REMEDY
-from streams.source import faults, guard
-from streams.source.look import look_once
+from streams.screen import WIDTH, pause_row, render
+from streams.source import faults, guard, progress
+from streams.source.look import captured, look_once
+from streams.spread import merged
+from streams.stages import shares, slowest
+from streams.sweep import summary
 from streams.watch import REMEMBERED
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from streams.settings import Settings
     from streams.source.look import Look
 
-_WORDS = {
-    "in_sync": "in sync",
-    "pending": "pending",
-    "quarantined": "refused by cidaas",
-    "dropped": "signed off",
-    "set_aside": "set aside",
-    "parked": "deletes parked",
-    "rejected": "deletes rejected",
-    "credentials_only": "credentials only",
-    "nothing_to_do": "never live",
-}
+#: Seconds for which Kafka is asked.
+_KAFKA = 5.0
+#: Windows of the rates, as workers name them, and as they are shown.
+_RATES = {"60s": "1_min", "300s": "5_min", "900s": "15_min"}
 
 
 def commands(settings: Settings) -> list[click.Command]:
@@ -46,81 +48,173 @@ def commands(settings: Settings) -> list[click.Command]:
     @base.json_option
     @base.run
     async def status(watch: bool, as_json: bool) -> int:
-        while True:
-            body = await collect(settings)
-            if as_json:
-                base.show_json(body)
-            else:
-                text = render(body)
-                click.echo(f"\033[H\033[2J{text}" if watch and sys.stdout.isatty() else text)
-            if not watch:
-                return base.WRONG if body["problems"] else base.OK
-            await asyncio.sleep(2.0)  # --watch: how often a person wants a new screen
+        if watch:
+            await again_and_again(lambda: collect(settings), _show, _screen, as_json=as_json)
+            return base.OK
+        body = await collect(settings)
+        _show(body, as_json=as_json)
+        return base.WRONG if body["problems"] else base.OK
 
     return [status]
 
 
+def _show(body: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        base.show_json(body)
+    else:
+        click.echo(_screen(body))
+
+
+def _screen(body: dict[str, Any]) -> str:
+    # On a pipe somebody may search for a sentence.
+    return coloured(render(body, body["at_unix_seconds"], WIDTH if sys.stdout.isatty() else 0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What stands in the control topic, and the connector's reports: by a worker's word, or read without one."""
+
+    paused: dict[str, Any] | None = None
+    deletes_paused: dict[str, Any] | None = None
+    brake: dict[str, Any] | None = None
+    sweep: dict[str, Any] | None = None
+    faults: list[dict[str, Any]] = field(default_factory=list)
+    notifications: list[dict[str, Any]] = field(default_factory=list)
+    #: bytes of WAL a second.
+    wal_rate: float | None = None
+    #: why the topic cannot be read, where no worker tells what stands in it.
+    away: str = ""
+    #: users that were joined, to a tenth: where no worker counts them.
+    about: int | None = None
+
+
 async def collect(settings: Settings) -> dict[str, Any]:
-    """Ask every worker, the database and Connect, and add it up."""
-    source = await look_once(settings)
+    """Ask every worker, the database, Connect and Kafka, and add it up; units stand in the names.
+
+    What cannot be asked is None, and among the problems.
+    """
+    source, workers = await asyncio.gather(look_once(settings), _workers())
+    known, now = await _known(settings, source, workers), time.time()
     figures = source.figures(settings.source.users.name)
-    workers = await _workers()
     counts: Counter[str] = Counter()
     outcomes: Counter[str] = Counter()
     for worker in workers:
         counts.update(worker.get("counts", {}))
         outcomes.update(worker.get("outcomes", {}))
-    known = counts["users"]
-    rate = sum(worker.get("rate", {}).get("10s", 0.0) for worker in workers)
+    rates = {shown: sum(one.get("rate", {}).get(name, 0.0) for one in workers) for name, shown in _RATES.items()}
     expected = max(figures["rows"] or 0, 0)
-    left = counts["pending"] + max(0, expected - known) if expected else counts["pending"]
+    behind = sum(one.get("lag", 0) for one in workers) if workers else await _asked(read_behind(settings))
+    slot = await room.of(settings, source.database.slot if source.database is not None else None, known.wal_rate)
+    oldest = min((one["oldest_pending"] for one in workers if one.get("oldest_pending") is not None), default=None)
+    latency = merged(one["latency"] for one in workers if one.get("latency"))
     body: dict[str, Any] = {
+        "at_unix_seconds": now,
         "workers": [
-            {name: worker.get(name) for name in ("worker", "url", "assigned", "owned", "uptime", "trouble")}
+            {name: worker.get(name) for name in ("worker", "url", "assigned", "owned", "trouble")}
+            | {"uptime_seconds": worker.get("uptime")}
             for worker in workers
         ],
         "users": dict(counts),
-        "expected": expected,
-        "lag_records": sum(worker.get("lag", 0) for worker in workers),
-        "queued": sum(worker.get("queued", 0) for worker in workers),
-        "in_flight": sum(worker.get("in_flight", 0) for worker in workers),
-        "rate": rate,
-        "eta_seconds": left / rate if rate > 0 and left > 0 else None,
-        "latency": max((worker["latency"] for worker in workers if worker.get("latency")), default=None, key=_n),
+        "users_about": known.about,
+        "users_expected": expected or None,
+        "records_behind": behind,
+        "users_queued": sum(worker.get("queued", 0) for worker in workers) if workers else None,
+        "users_in_flight": sum(worker.get("in_flight", 0) for worker in workers) if workers else None,
+        "rate_users_per_second": rates if workers else None,
+        "eta_seconds": None,
+        "oldest_pending_seconds": None if oldest is None else max(0.0, now - oldest),
+        "latency_seconds": None
+        if latency is None
+        else {"p50": latency["p50"], "p99": latency["p99"], "users": latency["n"]},
         "users_per_call": max((worker.get("users_per_call", 0) for worker in workers), default=0),
         "outcomes": dict(outcomes),
-        "paused": next((worker["paused"] for worker in workers if worker.get("paused")), None),
-        "deletes_paused": next((one for worker in workers if (one := worker.get("deletes_paused"))), None),
+        "paused": known.paused,
+        "deletes_paused": known.deletes_paused,
         "only": next((worker["only"] for worker in workers if worker.get("only")), None),
-        "brake": next((worker["brake"] for worker in workers if worker.get("brake")), None),
+        "brake": known.brake,
         "foreign_subs": max((worker.get("foreign_subs", 0) for worker in workers), default=0),
-        "heartbeat_age": min((w["heartbeat_age"] for w in workers if w.get("heartbeat_age") is not None), default=None),
-        "snapshot": initial_snapshot(next((worker.get("notifications", []) for worker in workers), [])),
-        "sweep": next((worker["sweep"] for worker in workers if worker.get("sweep")), None),
-        "faults": await _faults(settings, workers),
+        "heartbeat_age_seconds": min(
+            (w["heartbeat_age"] for w in workers if w.get("heartbeat_age") is not None), default=None
+        ),
+        "snapshot": "not known" if known.away else progress.initial_snapshot(known.notifications),
+        "snapshot_tables": [one.body() for one in await _tables(settings, source, known, now)],
+        "sweep": known.sweep,
+        "faults": known.faults,
+        "control_away": known.away,
+        "slot_room": None if slot is None else slot.body() | {"words": str(slot)},
         "source": figures,
     }
+    left = counts["pending"] + max(0, expected - counts["users"])
+    if rates["5_min"] > 0 and left and body["paused"] is None and body["only"] is None:
+        body["eta_seconds"] = left / rates["5_min"]
+    _stages(body, workers)
     body["problems"] = _problems(settings, source, workers, body)
     return body
 
 
-async def _faults(settings: Settings, workers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The faults of the source that stand; without a worker they are read from the control topic."""
-    for worker in workers:
-        if "faults" in worker:
-            return list(worker["faults"])
+def _stages(body: dict[str, Any], workers: list[dict[str, Any]]) -> None:
+    """Name what holds users up, and how long each stage takes."""
+    found = shares(worker["stages"] for worker in workers if worker.get("stages"))
+    age = body["heartbeat_age_seconds"]
+    late = f"the last heartbeat came {age:.0f} s ago" if age is not None and age > guard.PATIENCE else ""
+    worst = slowest(
+        found,
+        pending=body["users"].get("pending", 0),
+        behind=body["records_behind"] or 0,
+        paused=body["paused"] is not None,
+        trouble=next((one["trouble"] for one in workers if "stages" in one and one["trouble"]), ""),
+        source_late=late,
+    )
+    body["stages"] = {name: {"seconds_per_user": one.seconds, "share": one.share} for name, one in found.items()}
+    body["slowest"] = None if worst is None else worst._asdict()
+
+
+async def _known(settings: Settings, source: Look, workers: list[dict[str, Any]]) -> _Known:
+    told = [worker for worker in workers if "faults" in worker]
+    rate = next((worker["wal_rate"] for worker in told if worker.get("wal_rate") is not None), None)
+    if told:
+        names = ("paused", "deletes_paused", "brake", "sweep", "faults", "notifications")
+        return _Known(**{name: told[0][name] for name in names}, wal_rate=rate)
     try:
-        return [asdict(fault) for fault in faults.standing(await control_state(settings, 5.0))]
-    except RefusedError:
-        return []  # that no worker answers is said anyway; without Kafka, or before the first start, nothing stands
+        control = await read_control(settings, _KAFKA)
+    except RefusedError as error:
+        return _Known(away=str(error))
+    state, held = control.state, control.state.get(DELETES, {})
+    return _Known(
+        paused=control.paused(settings.delivery.start),
+        deletes_paused=held if held.get("paused") else None,
+        brake={"tripped": brake.tripped(state)},
+        sweep=summary(state, range(settings.partitions)),
+        faults=[asdict(fault) for fault in faults.standing(state)],
+        notifications=control.notifications,
+        about=brake.known(state),
+        wal_rate=room.remembered(state, source.database.lsn if source.database is not None else None),
+    )
+
+
+async def _asked(question: Awaitable[int]) -> int | None:
+    """What Kafka says in time, or None."""
+    try:
+        async with asyncio.timeout(_KAFKA):
+            return await question
+    except (KafkaError, OSError, TimeoutError, UnconfirmedError):
+        return None
+
+
+async def _tables(settings: Settings, source: Look, known: _Known, now: float) -> list[progress.TableRead]:
+    """How far the initial snapshot is, table by table, while it runs; the connector reads the users' table last."""
+    run = progress.last_run(known.notifications)
+    start = progress.began(run)
+    if start is None:
+        return []
+    there = source.database.tables if source.database is not None else {}
+    names = [table.name for table in reversed(captured(settings))]
+    estimates = {name: there[name].rows if name in there and there[name].rows > 0 else None for name in names}
+    return progress.tables(names, run, estimates, await _asked(read_written(settings, start)), now)
 
 
 def _at(moment: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(moment))
-
-
-def _n(latency: dict[str, Any]) -> int:
-    return int(latency["n"])
 
 
 async def _workers() -> list[dict[str, Any]]:
@@ -137,20 +231,6 @@ async def _workers() -> list[dict[str, Any]]:
         except base.Away:
             workers.append({"worker": url, "url": url, "trouble": "does not answer"})
     return workers
-
-
-def initial_snapshot(notifications: list[dict[str, Any]]) -> str:
-    """Where the connector's last snapshot is, in words."""
-    for notification in reversed(notifications):
-        kind = notification.get("type")
-        if kind in ("COMPLETED", "SKIPPED"):
-            return "complete"
-        if kind == "ABORTED":
-            return "aborted"
-        if kind in ("STARTED", "IN_PROGRESS", "TABLE_SCAN_COMPLETED", "DATA_COLLECTIONS_RESOLVED"):
-            table = notification.get("additional_data", {}).get("current_collection_in_progress", "")
-            return f"running {table}".strip()
-    return "not begun"
 
 
 def _source_problems(
@@ -178,19 +258,25 @@ def _problems(
     if not workers:
         remedy = "Start `faust -A streams.app worker`, or set WORKER_URL."
         add("no_worker", f"no worker answers at {base.worker_url()}", remedy)
+    if body.get("control_away"):
+        what = "whether something is paused, parked or lost is not known: neither a worker nor Kafka can be asked"
+        remedy = (
+            "Start Kafka, or correct KAFKA_BOOTSTRAP_SERVERS; before the first start, `topics` makes what is missing."
+        )
+        add("control_away", what, remedy)
     for worker in workers:
         if worker.get("trouble"):
             add("cidaas", f"worker {worker['worker']}: {worker['trouble']}", "It goes on by itself when that is cured.")
         if worker.get("starting"):
             add("starting", f"worker {worker['worker']} is still starting", "Wait a moment.")
     if body["paused"]:
-        why = f"delivery is paused: {pause_words(body['paused'])}"
+        why = f"delivery is paused: {pause_row(body['paused'], body['slot_room'], time.time())}"
         if body["paused"].get("limit"):
             add("refusals", why, REMEDY)
         else:
             add("paused", why, "Run `resume` when it may go on.")
     if body["deletes_paused"]:
-        what = f"deletes are paused: {pause_words(body['deletes_paused'])}"
+        what = f"deletes are paused: {pause_row(body['deletes_paused'], body['slot_room'], time.time())}"
         add("deletes_paused", what, "Run `resume --deletes` when they may go on.")
     if (body["brake"] or {}).get("tripped"):
         why = body["brake"]["tripped"]["why"]
@@ -203,67 +289,8 @@ def _problems(
         add("unreadable", f"{number} records without a readable key", "Find out who wrote them, then `source sweep`.")
     if (body["sweep"] or {}).get("state") == "failed":
         add("sweep_failed", f"a sweep does not end: {body['sweep']['why']}", "It is tried again by itself.")
-    age = body["heartbeat_age"]
+    age = body["heartbeat_age_seconds"]
     if workers and (age is None or age > 30):
         what = f"the source's last heartbeat came {age:.0f} s ago" if age else "no heartbeat of the source has come yet"
         add("no_heartbeat", what, "Look at `connector status` and the database.")
     return problems
-
-
-def sweep_words(sweep: dict[str, Any]) -> str:
-    """Where a sweep stands and what it has found."""
-    states = {
-        "asked": "asked for, not begun",
-        "running": f"running, {sweep['done']} of {sweep['of']} partitions done, {sweep['why'] or 'compares'}",
-        "failed": f"failed, it is tried again: {sweep['why']}",
-        "done": "done",
-    }
-    found = f"{sweep['gone']:,} gone, {sweep['missing']:,} missing, {sweep['credentials']:,} with other credentials"
-    return f"{states[sweep['state']]}; {found}"
-
-
-def _sweep_row(sweep: dict[str, Any]) -> str:
-    at = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(sweep["at"] or sweep["asked_at"]))
-    why = f", {sweep['asked_for']}" if sweep["asked_for"] else ""
-    return f"{sweep_words(sweep)} ({at}{why})"
-
-
-def render(body: dict[str, Any]) -> str:
-    """The screen."""
-    users, slot = body["users"], body["source"]["slot"] or {}
-    lines = [time.strftime("cidaas-sync status, %Y-%m-%d %H:%M:%S UTC", time.gmtime()), ""]
-    connector = body["source"]["connector"] or "not registered"
-    tasks = ", ".join(body["source"]["tasks"])
-    rows = [
-        ("connector", f"{connector}{f' (task {tasks})' if tasks else ''}, initial snapshot {body['snapshot']}"),
-        ("slot", f"lag {slot['lag_bytes']:,} bytes, {slot['kept_bytes']:,} kept" if slot else "none"),
-    ]
-    age = body["heartbeat_age"]
-    if age is not None:
-        rows.append(("heartbeat", f"{age:.1f} s ago"))
-    if body["workers"]:
-        rows.append(("workers", ", ".join(f"{w['worker']} ({w['owned']} partitions)" for w in body["workers"])))
-        expected = f" of about {body['expected']:,}" if body["expected"] > users.get("users", 0) else ""
-        rows.append(("users joined", f"{users.get('users', 0):,}{expected}, {body['lag_records']:,} records behind"))
-        rows += [(words, f"{users[name]:,}") for name, words in _WORDS.items() if users.get(name)]
-        if body["sweep"]:
-            rows.append(("sweep", _sweep_row(body["sweep"])))
-        if body["only"] is not None:
-            only = body["only"]
-            rows.append(("delivery.only", f"the first {only}" if isinstance(only, int) else f"{len(only)} named users"))
-        rate = f"{body['rate']:,.0f} users/s"
-        eta = f", about {duration(body['eta_seconds'])} to go" if body["eta_seconds"] else ""
-        rows.append(("rate", rate + eta))
-        latency = body["latency"]
-        if latency and latency["n"]:
-            p50, p99 = latency["p50"] * 1000, latency["p99"] * 1000
-            rows.append(("latency", f"p50 {p50:,.0f} ms, p99 {p99:,.0f} ms from commit to answer"))
-    lines.append(base.table(rows))
-    lines.append("")
-    if body["problems"]:
-        for problem in body["problems"]:
-            lines.append(f"! {problem['what']}")
-            lines.append(f"  {problem['remedy']}")
-    else:
-        lines.append("nothing is wrong")
-    return "\n".join(lines)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streams.commands import base, whom
-from streams.commands.status import initial_snapshot
-from streams.commands.user import look_up
+from streams.commands.user import add_slot, look_up
 from streams.explain import has_latest, sentence
 from streams.legacy import Legacy, LegacyAwayError
 from streams.likeness import likeness
@@ -18,6 +17,7 @@ from streams.mapping import sub_of
 from streams.offline import read_control
 from streams.settings import ConfigError
 from streams.source import faults
+from streams.source.progress import initial_snapshot
 from streams.timeline import timeline
 from streams.trail import read_trail
 
@@ -64,6 +64,7 @@ async def gather(settings: Settings, user_id: str) -> dict[str, Any]:
         "initial": initial_snapshot(control.notifications),
         "faults": [fault.slug for fault in faults.standing(control.state)],
     }
+    await add_slot(settings, body)
     body["legacy"] = await rows_now(settings, user_id, str((control.identity or {}).get("source", "")))
     if snap is None and body["legacy"]["row"] == "impossible":
         users = settings.source.users

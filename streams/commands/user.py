@@ -9,8 +9,9 @@ from urllib.parse import quote
 import click
 
 from streams import views
-from streams.commands import base, whom
+from streams.commands import base, room, whom
 from streams.explain import sentence
+from streams.identity import RefusedError
 from streams.offline import read_control, read_joined, read_user
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def commands(settings: Settings) -> list[click.Command]:
     @base.run
     async def user(user_id: str | None, email: str | None, sub: str | None, as_json: bool) -> int:
         body = await look_up(settings, await whom.named(settings, user_id, email, sub))
+        await add_slot(settings, body)
         if as_json:
             base.show_json(body)
         else:
@@ -56,6 +58,17 @@ async def look_up(settings: Settings, user_id: str) -> dict[str, Any]:
     body |= {"paused": paused, "waiting": "", "worker_runs": False, "joined": joined}
     body["sentence"] = sentence(body)
     return body
+
+
+async def add_slot(settings: Settings, body: dict[str, Any]) -> None:
+    """Who waits for a pause wants to know for how long that may go on."""
+    if not body.get("paused"):
+        return
+    try:
+        state = (await read_control(settings)).state
+    except RefusedError:
+        state = {}  # a worker may know the rate
+    body["slot"] = await room.words(settings, state)
 
 
 def _when(seconds: float | None) -> str:
@@ -91,5 +104,7 @@ def text(body: dict[str, Any]) -> str:
             rows.append(("reason", f"{entry['reason']} {entry['message']}".strip()))
         if entry["notes"]:
             rows.append(("left out", ", ".join(entry["notes"])))
+    if body.get("slot"):
+        rows.append(("slot", body["slot"]))
     rows.append(("read from", body["from"]))
     return "\n".join([*lines, base.table(rows)])

@@ -35,6 +35,9 @@ class Slot:
     lag_bytes: int | None
     kept_bytes: int | None
     wal_status: str | None
+    #: max_slot_wal_keep_size (None: no limit), and how much more WAL may be written until the slot is in danger.
+    limit_bytes: int | None = None
+    safe_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +140,9 @@ _SERVER = sql.SQL(
 )
 #: to_jsonb, because the columns of these views differ between the versions of PostgreSQL.
 _SLOT = sql.SQL(
-    "SELECT active, active_pid AS pid, wal_status, to_jsonb(s) ->> 'invalidation_reason' AS invalid, "
+    "SELECT active, active_pid AS pid, wal_status, safe_wal_size AS safe_bytes, "
+    "nullif(pg_size_bytes(current_setting('max_slot_wal_keep_size')), -1) AS limit_bytes, "
+    "to_jsonb(s) ->> 'invalidation_reason' AS invalid, "
     "pg_wal_lsn_diff(restart_lsn, '0/0')::bigint AS restart, "
     "pg_wal_lsn_diff(confirmed_flush_lsn, '0/0')::bigint AS confirmed, "
     "CASE WHEN NOT pg_is_in_recovery() THEN "
@@ -159,7 +164,8 @@ _PUBLISHED = sql.SQL(
     "LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid AND r.prrelid = c.oid WHERE t.pubname = {name}"
 )
 _FILE = sql.SQL(
-    "SELECT relfilenode::bigint AS file, reltuples::bigint AS rows FROM pg_class WHERE oid = to_regclass({table})"
+    "SELECT relfilenode::bigint AS file, CASE WHEN reltuples < 0 THEN pg_stat_get_live_tuples(oid) "
+    "ELSE reltuples::bigint END AS rows FROM pg_class WHERE oid = to_regclass({table})"  # < 0: never analysed
 )
 _FILLED = sql.SQL("SELECT EXISTS (SELECT FROM {table}) AS filled")
 
@@ -269,6 +275,20 @@ def _publication(rows: Sequence[dict[str, Any]], tables: Sequence[dict[str, Any]
         for row in tables
     }
     return Publication(rows[0]["oid"], rows[0]["whole"], published)
+
+
+async def slot_now(settings: Settings) -> tuple[Slot | None, int | None]:
+    """The slot, and the database's flushed LSN, for a command that needs no more.
+
+    Raises:
+        LegacyAwayError: the database cannot be asked.
+    """
+    legacy = Legacy(settings)
+    try:
+        slots, server = await legacy.queries([_SLOT.format(name=sql.Literal(settings.source.name)), _SERVER])
+    finally:
+        await legacy.close()
+    return _slot(slots), server[0]["lsn"]
 
 
 async def look_once(settings: Settings) -> Look:

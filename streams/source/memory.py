@@ -32,6 +32,8 @@ class Memory:
     timeline: int | None = None
     #: greatest flushed LSN; it cannot get smaller in one history of the database.
     lsn: int | None = None
+    #: when the database was there (Unix seconds): the rate of its WAL follows from the next look.
+    at: float | None = None
     #: the connector has (not) had a stored position.
     offset: int | None = None
     publication: int | None = None
@@ -66,7 +68,7 @@ class Memory:
 
 
 def _still(memory: Memory) -> dict[str, Any]:
-    body = replace(memory, lsn=None, offset=None if memory.offset is None else 0).body()
+    body = replace(memory, lsn=None, at=None, offset=None if memory.offset is None else 0).body()
     return {**body, "filled": sorted(body["filled"])}
 
 
@@ -154,6 +156,7 @@ def remember(memory: Memory | None, look: Look) -> Memory:
         system=database.system,
         timeline=database.timeline,
         lsn=max(lsns, default=None),
+        at=look.at if lsns and max(lsns) == database.lsn else memory.at,
         # A file that is new is not taken over here: somebody has to find out first whether rows are gone.
         files={name: (memory.files or {}).get(name, table.file) for name, table in database.tables.items()},
         filled=tuple(sorted(name for name, table in database.tables.items() if _filled(memory, name, table.filled))),

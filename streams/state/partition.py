@@ -20,6 +20,7 @@ from streams.snapshots import GONE
 from streams.state import records
 from streams.state.changelog import TableKind
 from streams.state.decisions import Decisions
+from streams.state.history import History
 from streams.state.store import RESERVED
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class Partition:
         #: source epochs: (first offset, number), ascending (M8).
         self.epochs: list[tuple[int, int]] = [(0, 1)]
         self.topic_epoch = 1
-        #: where every user that is *not* in sync stands; the others are known but not listed.
+        #: where every user that is *not* in sync stands, who came there first at the beginning; the others are known
+        #: but not listed.
         self.situations: dict[bytes, Situation] = {}
         self.counts: Counter[Situation] = Counter()
         self.known = 0
@@ -86,6 +88,8 @@ class Partition:
         #: users of whom cidaas was asked, for `delivery.only` = first N.
         self.admitted = 0
         self.last_write = time.monotonic()
+        #: what the ledger told of the time before us; made by the scan.
+        self.history = History(0)
 
     # -- ownership -------------------------------------------------------------------------------------------------
 
@@ -253,16 +257,17 @@ class Partition:
     def moved(self, key: bytes, situation: Situation | None) -> None:
         """Note where a user stands now."""
         before = self.situations.get(key)
+        if before is situation:
+            return
         if before is not None:
             self.counts[before] -= 1
-        if situation is None or situation is Situation.IN_SYNC:
-            self.situations.pop(key, None)
-            return
-        self.situations[key] = situation
-        self.counts[situation] += 1
+            del self.situations[key]  # else it would keep its place in the order
+        if situation is not None and situation is not Situation.IN_SYNC:
+            self.situations[key] = situation
+            self.counts[situation] += 1
 
     def standing(self, situation: Situation, most: int | None = None) -> list[bytes]:
-        """The users in this situation, at most so many."""
+        """The users in this situation, who came there first at the beginning, at most so many."""
         if not self.counts[situation]:
             return []
         return list(islice((key for key, where in self.situations.items() if where is situation), most))
@@ -278,6 +283,8 @@ class Partition:
         self.unconfirmed = set()
         self.orphans = []
         remember = self.take_over_facts is not None and not self.take_over_facts.settled
+        history = self.history = History(self.take_over_facts.time_ms if self.take_over_facts is not None else 0)
+        times: dict[bytes, int] = {}
         entries = self.ledger.store.items()
         entry_key, entry = next(entries, (None, None))
         found: list[tuple[bytes, Situation, int]] = []
@@ -294,6 +301,8 @@ class Partition:
             if snapshots.head(snap.value).flags & GONE:
                 self.gone += 1
             situation = self.situation(snap, mine)
+            if mine is not None:
+                history.entry(key, mine.time_ms, confirmed=situation is Situation.IN_SYNC)
             if (
                 situation is Situation.CREDENTIALS_ONLY
                 and mine is not None
@@ -302,6 +311,7 @@ class Partition:
                 self.orphans.append(key)  # its row is lost; never pending, so nobody else would look (O4)
             if situation is not None and situation is not Situation.IN_SYNC:
                 self.moved(key, situation)
+                times[key] = snap.time_ms
                 found.append((key, situation, snap.time_ms))
                 if remember:
                     self.unconfirmed.add(key)
@@ -312,6 +322,8 @@ class Partition:
         if entry_key is not None:
             self.orphans.append(entry_key)
         self.orphans.extend(key for key, _ in entries)
+        newest = max(times.values(), default=0)  # of whoever moved meanwhile
+        self.situations = dict(sorted(self.situations.items(), key=lambda one: times.get(one[0], newest)))
         yield found
 
     def admit(self) -> bool:

@@ -24,6 +24,7 @@ from streams.cidaas.errors import Kind
 from streams.comparison import Found
 from streams.ledger import Situation, State
 from streams.source.guard import LOST, Finding
+from streams.source.wal import WalRate
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES: list[dict[str, Any]] = [
@@ -92,7 +93,7 @@ def _exported(path: Path) -> dict[str, set[str]]:
             conf=SimpleNamespace(web_host="", web_port=0), assignor=SimpleNamespace(tables_metadata=dict)
         )
         pipeline.rereads = SimpleNamespace(done=0, trouble="")
-        pipeline.watch = SimpleNamespace(findings=[Finding("slot_lost", "", "")])
+        pipeline.watch = SimpleNamespace(findings=[Finding("slot_lost", "", "")], wal=WalRate(), room=None)
         pipeline.lag = lambda _: 0
         world.go()
         await world.sign_up(1)

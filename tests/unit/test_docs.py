@@ -18,7 +18,7 @@ from faust.cli.base import cli
 from streams import commands
 from streams.cidaas.errors import POLICY, STATUS, Halve, Wait
 from streams.cidaas.refusals import REMEDY, Reason
-from streams.commands.status import _WORDS
+from streams.screen import WORDS
 from streams.settings import load
 from streams.source.topics import topic_table
 
@@ -146,7 +146,7 @@ def test_each_finding_of_status_has_its_line() -> None:
 
 
 def test_each_line_of_status_is_explained() -> None:
-    assert [words for words in _WORDS.values() if words not in OPERATIONS] == []
+    assert [words for words in WORDS.values() if words not in OPERATIONS] == []
 
 
 def test_each_reason_of_a_refusal_has_its_cure() -> None:

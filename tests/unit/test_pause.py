@@ -132,8 +132,16 @@ def test_worker_and_status_show_that_deletes_are_paused(tmp_path: Path) -> None:
         await world.stop()
 
     run(scenario(), clock)
-    body: dict[str, Any] = {"paused": None, "brake": None, "sweep": None, "foreign_subs": 0, "users": {}, "faults": []}
-    found = _problems(SETTINGS, Look(), [], body | {"deletes_paused": HELD, "heartbeat_age": None})
+    body: dict[str, Any] = {
+        "paused": None,
+        "brake": None,
+        "sweep": None,
+        "foreign_subs": 0,
+        "users": {},
+        "faults": [],
+        "slot_room": None,
+    }
+    found = _problems(SETTINGS, Look(), [], body | {"deletes_paused": HELD, "heartbeat_age_seconds": None})
     (said,) = [problem for problem in found if problem["slug"] == "deletes_paused"]
     assert "a script runs (anna, since 2001-09-09 01:46:40 UTC)" in said["what"]
     assert "resume --deletes" in said["remedy"]

@@ -318,7 +318,8 @@ def test_status_says_why_and_what_to_look_at() -> None:
         "foreign_subs": 0,
         "users": {},
         "faults": [],
-        "heartbeat_age": None,
+        "heartbeat_age_seconds": None,
+        "slot_room": None,
     }
     found = _problems(SETTINGS, source, [], body)
     (said,) = [problem for problem in found if problem["slug"] == "refusals"]

@@ -50,7 +50,7 @@ class World:
         with patch("streams.delivery.Cidaas", lambda *_, **__: self.tenant):
             self.delivery = Delivery(self.pipeline)  # type: ignore[arg-type]
         self.delivery.calls.pace._clock = clock.monotonic
-        self.join = Join(settings, self._send, self.delivery.joined)
+        self.join = Join(settings, self._send, self.delivery.joined, self.delivery.stages)
         self.pipeline.send = self._send  # type: ignore[method-assign]
         self.partition: Partition
         self._joined = 0
@@ -76,6 +76,7 @@ class World:
             await partition.take_over("worker")
             async for found in partition.scan():
                 self.delivery.found(partition, found)
+            self.delivery.taken_over(partition)
             partition.owned.set()
             self._joined = self.broker.end(IDENTITY, 0)
         self.pipeline.own(self.partition)

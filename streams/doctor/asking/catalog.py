@@ -57,6 +57,7 @@ _TRANSACTIONS = sql.SQL(
     "false AS prepared FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() "
     "UNION ALL SELECT gid, database::text, extract(epoch FROM now() - prepared)::float8, true FROM pg_prepared_xacts"
 )
+_DIRECTORY = sql.SQL("SELECT setting AS directory FROM pg_settings WHERE name = 'data_directory'")
 _WAL = sql.SQL("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint AS lsn")
 _ROLES = sql.SQL(
     "SELECT rolname::text AS name, rolcanlogin AS login, "
@@ -120,6 +121,12 @@ async def _wal_rate(connection: Connection) -> float:
     await asyncio.sleep(SAMPLE)  # a rate takes two looks
     second = (await _all(connection, _WAL))[0]["lsn"]
     return float(second - first) / (time.monotonic() - began)
+
+
+async def ask_disk(connection: Connection) -> Disk | None:
+    """The disk of pg_wal; None where it cannot be seen from here, or by this role."""
+    found = await _all(connection, _DIRECTORY)
+    return _disk(connection, found[0]["directory"] if found else None)
 
 
 def _disk(connection: Connection, directory: str | None) -> Disk | None:
