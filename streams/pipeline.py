@@ -17,7 +17,9 @@ from aiokafka import TopicPartition
 from faust.types import TP
 
 from streams import failpoints, kafka
+from streams.audit.logbook import Logbook
 from streams.belonging import Belonging
+from streams.causes import why
 from streams.control import Control
 from streams.delivery import Delivery
 from streams.join import Join
@@ -69,6 +71,7 @@ class Pipeline:
         #: control records that the broker has confirmed.
         self.sent = 0
         self._failed = False
+        self._why = ""
         self._started = False
         self._identify: asyncio.Task[None] | None = None
         self._repairs: set[asyncio.Task[None]] = set()
@@ -87,6 +90,7 @@ class Pipeline:
         self.control = Control(self.settings.topics, self.producer, self.new_consumer)
         self.control.on_failure = self._fail
         await self.control.start()
+        self.logbook = Logbook(self.settings, self.producer, self.name)
         self.legacy = Legacy(self.settings)
         self.delivery = Delivery(self)
         self.rereads = Rereads(self)
@@ -103,6 +107,7 @@ class Pipeline:
             asyncio.create_task(self._watched(self.watch.run()), name="watch"),
         ]
         await self.belonging.find_out(topic)
+        self.logbook.begin()
         self._started = True
 
     def new_consumer(self) -> AIOKafkaConsumer:
@@ -122,7 +127,7 @@ class Pipeline:
                 "content is read again from Kafka."
             )
         if not self._failed:
-            self._failed = True
+            self._failed, self._why = True, why(error)
             log.critical("the worker stops: %s", error)
             atexit.register(_last_words, error)
             await self.app.crash(error)
@@ -216,6 +221,8 @@ class Pipeline:
         await self.delivery.stop()
         await self.control.stop()
         await self.legacy.close()
+        crashed = bool(self.app.crashed or self._failed)
+        await self.logbook.end(int(crashed), self._why or ("it crashed" if crashed else "stopped"))
         await self.producer.stop()
 
     # -- upkeep ----------------------------------------------------------------------------------------------------

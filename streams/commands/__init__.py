@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from faust.cli.base import cli
 
 from streams.commands import (
+    audit,
     cdc,
     census,
     connector,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 _MODULES: tuple[ModuleType, ...] = (
-    status, doctor, census, mapping, user, trace, resync, quarantine, delivery, deletes, cdc, topics, connector, source,
+    status, doctor, census, mapping, user, trace, resync, quarantine, delivery, deletes, cdc, topics, connector, source, audit,
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from fakes import SETTINGS
 
 from streams.cidaas.client import Cidaas
 from streams.cidaas.errors import CidaasError, Kind
+from streams.settings import ConnectRest
 from streams.source.connect import Connect, ConnectUnreachable
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ async def test_no_proxy_is_heeded_and_this_machine_needs_none(monkeypatch: pytes
 
 
 async def test_kafka_connect_is_not_called_through_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with proxy(monkeypatch) as asked, Connect("http://127.0.0.2:1") as connect:
+    async with proxy(monkeypatch) as asked, Connect(ConnectRest("http://127.0.0.2:1")) as connect:
         with pytest.raises(ConnectUnreachable):
             await connect.status("cidaas_sync")
     assert asked == []
