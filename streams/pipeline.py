@@ -121,10 +121,10 @@ class Pipeline:
 
     async def crash(self, error: BaseException) -> None:
         """End the worker: restarting is safe, going on is not (D4, O3)."""
-        if why := damage(error):  # O5; every new start would only say so again
+        if damaged := damage(error):  # O5; every new start would only say so again
             self.app.refuse(
-                f"the local state in {self.app.folder.path} is damaged ({why}): empty this folder and start again, its "
-                "content is read again from Kafka."
+                f"the local state in {self.app.folder.path} is damaged ({damaged}): empty this folder and start "
+                "again, its content is read again from Kafka."
             )
         if not self._failed:
             self._failed, self._why = True, why(error)

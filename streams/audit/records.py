@@ -1,8 +1,8 @@
 """What stands in the audit: two records for a command, two for the life of a worker (pure).
 
 A command writes `began` before it does anything and `ended` when it has: an effect without any record there cannot be,
-and a command that was killed in between stands there as one that never ended. What was `began` while the topic could not
-be written stands in `ended` alone, which repeats all of it and is `late`.
+and a command that was killed in between stands there as one that never ended. Where the topic could not be written at
+the beginning, `ended` stands alone, which repeats all of it and is `late`.
 """
 
 from __future__ import annotations

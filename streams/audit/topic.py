@@ -96,9 +96,9 @@ async def read(settings: Settings) -> list[tuple[float, dict[str, Any]]]:
                 end = (await consumer.end_offsets([tp]))[tp]
                 await consumer.seek_to_beginning(tp)
                 while await consumer.position(tp) < end:
-                    for kept in (await consumer.getmany(tp, timeout_ms=1_000)).get(tp, ()):
-                        if (record := decode(kept.value)) is not None:
-                            found.append((kept.timestamp / 1000, record))
+                    kept = (await consumer.getmany(tp, timeout_ms=1_000)).get(tp, ())
+                    read_now = ((one.timestamp / 1000, decode(one.value)) for one in kept)
+                    found += [(clock, record) for clock, record in read_now if record is not None]
             finally:
                 await consumer.stop()
     except (KafkaError, OSError) as error:

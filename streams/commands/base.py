@@ -31,7 +31,7 @@ INTERRUPTED = 130
 
 
 class AtOnce(int):
-    """An exit code of a command that must not wait for its threads: one of them hangs, in a name look-up for instance."""
+    """An exit code of a command that must not wait for its threads: one hangs, in a name look-up for instance."""
 
 
 class Away(Exception):  # noqa: N818  it names a state, not a mistake

@@ -64,20 +64,20 @@ class Environment:
             )
         return value
 
-    def secret_or_file(self, name: str) -> Secret | None:
-        """Return the secret in the variable, or the first line of the file that NAME_FILE names."""
-        secret, file = self.secret(name), self.text(f"{name}_FILE")
+    def secret_or_file(self, name: str, name_of_file: str) -> Secret | None:
+        """Return the secret in the first variable, or the first line of the file that the second one names."""
+        secret, file = self.secret(name), self.text(name_of_file)
         if file is None:
             return secret
         if secret is not None:
-            self._problems.add_variable(f"{name}_FILE", f"is set, and {name} too", "Set one of them.")
+            self._problems.add_variable(name_of_file, f"is set, and {name} too", "Set one of them.")
             return secret
         try:
             line = Path(file).read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
         except (OSError, UnicodeDecodeError):
             line = ""
         if not line:
-            self._problems.add_variable(f"{name}_FILE", "names no file with a secret on its first line", "Correct it.")
+            self._problems.add_variable(name_of_file, "names no file with a secret on its first line", "Correct it.")
         return Secret(line)
 
     def connect(self, section: Section) -> ConnectRest:
@@ -88,7 +88,7 @@ class Environment:
         rest = ConnectRest(
             url=url,
             user=self.text("CONNECT_USER") or user,
-            password=self.secret_or_file("CONNECT_PASSWORD"),
+            password=self.secret_or_file("CONNECT_PASSWORD", "CONNECT_PASSWORD_FILE"),
             ca_file=self.text("CONNECT_CA_FILE") or ca_file,
         )
         if rest.user is None and rest.password is not None:

@@ -237,7 +237,8 @@ class Connect:
                 answer = await self._http.request(method, path, json=json)
             except httpx.HTTPError as error:
                 raise ConnectUnreachable(
-                    f"Kafka Connect does not answer at {self.url}: {why(error)}. Is it running, and is CONNECT_URL right?"
+                    f"Kafka Connect does not answer at {self.url}: {why(error)}. Is it running, and is CONNECT_URL "
+                    "right?"
                 ) from error
             if answer.status_code == httpx.codes.CONFLICT and time.monotonic() < deadline:
                 await asyncio.sleep(POLL)  # the workers are sharing out their tasks; Connect asks to try again

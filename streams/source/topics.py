@@ -132,8 +132,8 @@ async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
         yield admin
     except KafkaError as error:
         raise TopicError(
-            f"Kafka at {settings.kafka.bootstrap_servers} did not do what was asked ({why(error)}): is it running, and are "
-            "KAFKA_BOOTSTRAP_SERVERS and KAFKA_SECURITY_PROTOCOL right?"
+            f"Kafka at {settings.kafka.bootstrap_servers} did not do what was asked ({why(error)}): is it running, and "
+            "are KAFKA_BOOTSTRAP_SERVERS and KAFKA_SECURITY_PROTOCOL right?"
         ) from error
     finally:
         await admin.close()

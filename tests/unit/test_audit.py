@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import time
 import tomllib
@@ -62,7 +61,7 @@ def words_for(path: str) -> list[str]:
     return WORDS_OF.get(path, []) + (["--yes"] if takes_yes else [])
 
 
-class Reached(Exception):
+class Reached(Exception):  # noqa: N818  it names a moment
     """The first record would be written now."""
 
 
@@ -98,7 +97,7 @@ def pens(monkeypatch: pytest.MonkeyPatch) -> Pens:
 
 
 def test_what_changes_something_is_known() -> None:
-    """A new command is in one of both lists, or this fails; the first list is what `--yes` stands for, and four more."""
+    """A new command is in one of both lists, or this fails: what looks, or what takes --yes, and three more."""
     takes_yes = {path for path, one in all_commands().items() if any("--yes" in part.opts for part in one.params)}
     assert set(CHANGES) == takes_yes | {"pause", "resume", "doctor"}
     assert all_commands().keys() >= LOOKS
@@ -195,7 +194,7 @@ def test_a_topic_that_the_command_made_holds_its_whole_record(pens: Pens) -> Non
     ("error", "code", "says"),
     [
         (ValueError("that is none"), 2, "that is none"),
-        (asyncio.CancelledError(), 130, "interrupted"),
+        (KeyboardInterrupt(), 130, "interrupted"),
         (LookupError("oh"), 1, "a mistake of ours: oh"),
     ],
 )
@@ -339,7 +338,7 @@ def story() -> list[tuple[float, dict[str, Any]]]:
 
 def test_what_happened_is_told_in_one_line_each() -> None:
     lines = audit.lines(entries(story()))
-    assert [line[:19] for line in lines][0] == "2027-01-15 08:00:00"
+    assert lines[0][:19] == "2027-01-15 08:00:00"
     assert all("anna as root@db1" in line for line in lines)
     assert [" ".join(line.split()[5:]) for line in lines] == [
         "worker app1:6066 started, configuration aaa; app 0.1.0, debezium 3.7.0.Final",
