@@ -52,11 +52,10 @@ def _keys(settings: Settings) -> Iterator[tuple[str, Any]]:
 
 def _parts(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     name = _PLACES.get(name, name)
-    if isinstance(value, Secret):
-        return
     if is_dataclass(value) and not isinstance(value, type):
         for field in fields(value):
-            yield from _parts(f"{name}.{field.name}", getattr(value, field.name))
+            if "Secret" not in str(field.type):  # one that is not set is none as well
+                yield from _parts(f"{name}.{field.name}", getattr(value, field.name))
     elif isinstance(value, Mapping):
         for key, part in value.items():
             yield from _parts(f"{name}.{key}", part)
