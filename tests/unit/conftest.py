@@ -1,7 +1,7 @@
 """What all unit tests share.
 
-Random tests: no deadline (a busy machine is no bug), and a failure prints what repeats it. Commands write no audit: that
-has tests of its own (test_audit.py), and there is no Kafka.
+Random tests: no deadline (a busy machine is no bug), and a failure prints what repeats it. Commands write no audit,
+which has tests of its own (test_audit.py): there is no Kafka.
 """
 
 from __future__ import annotations
