@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import logging
 import socket
 import sys
@@ -222,8 +223,11 @@ class Pipeline:
         await self.control.stop()
         await self.legacy.close()
         crashed = bool(self.app.crashed or self._failed)
-        await self.logbook.end(int(crashed), self._why or ("it crashed" if crashed else "stopped"))
-        await self.producer.stop()
+        written = await self.logbook.end(int(crashed), self._why or ("it crashed" if crashed else "stopped"))
+        with contextlib.suppress(TimeoutError):
+            # It would wait two minutes for a record that the broker does not take.
+            async with asyncio.timeout(None if written else 1.0):
+                await self.producer.stop()
 
     # -- upkeep ----------------------------------------------------------------------------------------------------
 

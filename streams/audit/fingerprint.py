@@ -30,7 +30,8 @@ _LEFT_OUT = ("path", "topics")
 
 def digests(settings: Settings) -> dict[str, str]:
     """Return 8 hex digits for each key that counts, by its name in pipeline.toml."""
-    return {key: _hash(value, 8) for key, value in sorted(_keys(settings))}
+    found = dict(_keys(settings))
+    return {key: _hash(found[key], 8) for key in sorted(found)}
 
 
 def fingerprint(found: Mapping[str, str]) -> str:
@@ -61,7 +62,7 @@ def _parts(name: str, value: Any) -> Iterator[tuple[str, Any]]:
             yield from _parts(f"{name}.{key}", part)
     elif isinstance(value, tuple | list) and value and all(hasattr(part, "target") for part in value):
         for part in value:
-            yield from _parts(f"{name}.{part.target}", part)
+            yield f"{name}.{part.target}", _plain(part)
     else:
         yield name, _plain(value)
 
@@ -74,6 +75,8 @@ def _plain(value: Any) -> Any:
         return sorted(map(str, value))
     if isinstance(value, tuple | list):
         return [_plain(part) for part in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if callable(value):

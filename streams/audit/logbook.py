@@ -56,15 +56,15 @@ class Logbook:
         }
         return await self._write(self._act.began(), PATIENCE)
 
-    async def end(self, code: int, said: str) -> None:
-        """Write the last record; a start that has not been written is written with it."""
+    async def end(self, code: int, said: str) -> bool:
+        """Write the last record, which holds a start that has not been written; tell whether the broker has it."""
         if self._beginning is None:
-            return
+            return False
         done, _ = await asyncio.wait([self._beginning], timeout=_LAST)
         self._beginning.cancel()
-        late = not (done and self._beginning.result())
+        begun = bool(done) and self._beginning.exception() is None and self._beginning.result()
         hiding = Hiding.of(self._settings)
-        await self._write(self._act.ended(code, hiding(said), changed=None, late=late), _LAST)
+        return await self._write(self._act.ended(code, hiding(said), changed=None, late=not begun), _LAST)
 
     async def _write(self, record: dict[str, Any], seconds: float) -> bool:
         try:

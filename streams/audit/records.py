@@ -167,7 +167,7 @@ def entries(records: Iterable[tuple[float, Mapping[str, Any]]]) -> list[dict[str
                 before = starts.get(str(record.get("worker"))) or starts.get("")
                 entry["differs"] = None if before is None else _differs(before, record)
                 entry["unended"] = before is not None and before["worker"] == record["worker"] and not before["ended"]
-                starts[str(record["worker"])] = starts[""] = {**record, "ended": False}
+                starts[str(record["worker"])] = starts[""] = {**record, "ended": record["phase"] == ENDED}
             else:
                 starts.setdefault(str(record["worker"]), dict(record))["ended"] = True
             found.append(entry)

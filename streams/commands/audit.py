@@ -113,6 +113,8 @@ def _start(entry: dict[str, Any]) -> str:
         said += [f"{name} {old} -> {new}" for name, (old, new) in differs["versions"].items()]
     if entry["unended"]:
         said.append("it had not said that it ended: killed, or its machine was")
+    if entry["phase"] == ENDED:  # the start itself could not be written
+        said.append(_end("ended", entry))
     return "; ".join(part for part in said if part)
 
 
