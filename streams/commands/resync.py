@@ -174,6 +174,7 @@ async def _give(settings: Settings, chosen: Chosen, *, yes: bool, as_json: bool)
     many, body = orders.many(chosen.users), chosen.body()
     if chosen.unknown:
         click.echo(_unknown(chosen.unknown), err=True)
+        recording.effect(f"of {len(chosen.unknown):,} ids nobody was ever seen", changed=False)
     left = chosen.left_out()
     if not chosen.users:
         if as_json or not chosen.unknown:  # else all has been said

@@ -23,6 +23,11 @@ def audited(pipeline: Pipeline, *words: str) -> list[dict[str, Any]]:
     return found
 
 
+def written(pipeline: Pipeline, many: int) -> bool:
+    """Whether so many records of workers stand there."""
+    return len(audited(pipeline, "--command", "worker")) == many
+
+
 def test_from_the_first_command_to_a_worker_that_was_killed(fresh: Callable[[str], Pipeline]) -> None:
     sync = fresh("audited")
     sync.command("audit").refused(2, "there is no topic audited-audit yet", "topics --yes")
@@ -56,11 +61,16 @@ def test_from_the_first_command_to_a_worker_that_was_killed(fresh: Callable[[str
     assert [one["command"] for one in audited(sync, "--command", "quarantine drop")] == ["quarantine drop"]
 
     worker = sync.start(DELIVERY_START="paused")
+    until(lambda: written(sync, 1), "its first start stands there", 60)
     assert worker.end() == 0
     sync.configure(delivery__window="7")
-    worker = sync.start()
+    worker.env["DELIVERY_START"] = "running"
+    worker.start()
+    until(lambda: written(sync, 3), "its second start stands there", 60)
     worker.kill(signal.SIGKILL)
-    sync.start()
+    worker.start()
+    until(lambda: written(sync, 4), "its third start stands there", 60)
+    worker.await_ready()
     starts = audited(sync, "--command", "worker")
     assert [one["phase"] for one in starts] == ["began", "ended", "began", "began"]
     first, ended, second, third = starts
@@ -84,7 +94,7 @@ def test_a_command_that_is_killed_or_interrupted_stands_there(fresh: Callable[[s
     assert sync.command("topics", "--yes").code == 0
     for number, codes in ((signal.SIGINT, (130,)), (signal.SIGKILL, (-9,))):
         process = subprocess.Popen(
-            [*FAUST, "source", "sweep", "--wait", "--yes"], cwd=ROOT, env=sync.env, stdout=subprocess.DEVNULL,
+            ["env", "--default-signal=INT", *FAUST, "source", "sweep", "--wait", "--yes"], cwd=ROOT, env=sync.env, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:

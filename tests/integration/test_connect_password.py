@@ -119,7 +119,7 @@ def faults(pipeline: Pipeline, **env: str) -> dict[str, str]:
 
 def test_commands_log_in_and_what_is_refused_is_said(guarded: Pipeline, tmp_path: Path) -> None:
     right = {"CONNECT_USER": USER, "CONNECT_PASSWORD": PASSWORD}
-    wrong = {"CONNECT_USER": USER, "CONNECT_PASSWORD": "another"}
+    wrong = {"CONNECT_USER": USER, "CONNECT_PASSWORD": "wr0ng"}
     for words in (("topics", "--yes"), ("cdc", "enable", "--yes"), ("connector", "apply", "--yes")):
         said = guarded.command(*words, **right)
         assert said.code == 0, said
@@ -138,5 +138,5 @@ def test_commands_log_in_and_what_is_refused_is_said(guarded: Pipeline, tmp_path
     assert list(found) == ["connect_login"] and "does not take the password" in found["connect_login"]
     assert list(faults(guarded)) == ["connect_login"]
     said = guarded.command("status", **wrong)
-    assert said.code == 1 and "another" not in said.text
+    assert said.code == 1 and "wr0ng" not in said.text
     assert guarded.command("connector", "remove", "--yes", **right).code == 0
