@@ -93,10 +93,10 @@ def test_a_command_that_is_killed_or_interrupted_stands_there(fresh: Callable[[s
     sync = fresh("interrupted")
     assert sync.command("topics", "--yes").code == 0
     for number, codes in ((signal.SIGINT, (130,)), (signal.SIGKILL, (-9,))):
-        process = subprocess.Popen(
-            ["env", "--default-signal=INT", *FAUST, "source", "sweep", "--wait", "--yes"], cwd=ROOT, env=sync.env, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        # A shell starts what runs in the background with interrupts ignored, pytest as well.
+        words = ["env", "--default-signal=INT", *FAUST, "source", "sweep", "--wait", "--yes"]
+        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        process = subprocess.Popen(words, cwd=ROOT, env=sync.env, **silent)
         try:
             until(
                 lambda: audited(sync)[-1]["phase"] == "began" and audited(sync)[-1]["command"] == "source sweep",
