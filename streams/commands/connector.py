@@ -175,7 +175,7 @@ async def _status(settings: Settings, connect: Connect, *, as_json: bool) -> int
 async def _stop(settings: Settings, connect: Connect, *, yes: bool, as_json: bool) -> int:
     name = settings.source.name
     found, kept = await _registered(settings, connect), await keeping(settings)
-    body = {"connector": name, "wal": asdict(kept)}
+    body: dict[str, Any] = {"connector": name, "wal": asdict(kept)}
     if found.state == "STOPPED":
         consent.done(f"connector {name} is stopped already. {kept}", as_json=as_json, changed=False, **body)
         return base.OK
