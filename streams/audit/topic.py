@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from streams.settings import Settings
 
-#: Seconds in which a record must be written, and the whole topic read.
-PATIENCE, READING = 5.0, 60.0
+#: Seconds in which a record must be written, in which one more must be after one was not, and the whole topic be read.
+PATIENCE, AGAIN, READING = 5.0, 1.0, 60.0
 
 
 async def append(producer: AIOKafkaProducer, topic: str, record: Mapping[str, Any]) -> None:
@@ -36,18 +36,20 @@ class Pen:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._producer: AIOKafkaProducer | None = None
+        self._patience = PATIENCE
 
     async def write(self, record: Mapping[str, Any]) -> str:
         """Append a record; "" when the broker has confirmed it, else why it was not written."""
         topic = self._settings.topics.audit
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(self._patience):
                 producer = await self._open()
                 # All topics are asked for: asking for one by its name may make it, with other settings.
                 if topic not in (await producer.client.fetch_all_metadata()).topics():
                     return f"there is no topic {topic} yet, `topics` makes it"
                 await append(producer, topic, record)
         except (KafkaError, OSError, ValueError) as error:
+            self._patience = AGAIN
             return f"Kafka did not take it ({why(error)})"
         return ""
 

@@ -211,6 +211,24 @@ def test_however_it_ends(pens: Pens, error: BaseException, code: int, says: str)
     assert pens.records[1]["said"].startswith("half of it; ") and says in pens.records[1]["said"]
 
 
+async def test_a_kafka_that_is_silent_is_not_waited_for_twice() -> None:
+    """A firewall swallows what is sent; the command has to begin, and to end."""
+
+    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(swallow, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    silent = replace(AWAY, kafka=replace(AWAY.kafka, bootstrap_servers=f"127.0.0.1:{port}"))
+    pen, began = audit_topic.Pen(silent), time.monotonic()
+    async with server:
+        assert await pen.write({"id": "x"}) == "Kafka did not take it (no answer in time)"
+        assert await pen.write({"id": "x"}) == "Kafka did not take it (no answer in time)"
+        await pen.close()
+    assert time.monotonic() - began < audit_topic.PATIENCE + 4 * audit_topic.AGAIN
+
+
 async def test_a_kafka_that_is_away_is_known_at_once_and_in_words() -> None:
     """No command waits long for it."""
     began, pen = time.monotonic(), audit_topic.Pen(AWAY)
