@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import ssl
 from contextlib import asynccontextmanager
 from functools import wraps
@@ -16,7 +15,6 @@ from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
     KafkaConnectionError,
-    KafkaError,
 )
 
 if TYPE_CHECKING:
@@ -57,14 +55,6 @@ AIOKafkaConnection._send_sasl_token = _lost_is_said(AIOKafkaConnection._send_sas
 
 class UnconfirmedError(RuntimeError):
     """The broker did not confirm a write in time (D4)."""
-
-
-def in_words(error: KafkaError) -> str:
-    """What the client says, with addresses as a person writes them."""
-    addresses = re.findall(r"\('([^']+)', (\d+),", str(error))
-    if addresses:
-        return "no broker answers at " + ", ".join(f"{host}:{port}" for host, port in addresses)
-    return str(error) or type(error).__name__
 
 
 @asynccontextmanager

@@ -20,6 +20,7 @@ from psycopg.adapt import Loader
 from psycopg.rows import dict_row
 from psycopg.types.string import TextLoader
 
+from streams.causes import why
 from streams.comparison import Rows
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def _why(error: BaseException, url: str) -> str:
         return "LEGACY_DATABASE_URL is no address: percent-encode special characters of the password"
     lines = [line.strip() for line in str(error).splitlines()]
     lines = [line for line in lines if line.strip("^") and not line.startswith("LINE ")]  # where in our own statement
-    text = lines[-1] if lines else type(error).__name__
+    text = lines[-1] if lines else why(error)
     for part in (urlsplit(url).password or "").split("@"):
         if part:
             text = text.replace(part, "***")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import logging
 import socket
 import sys
@@ -17,7 +18,9 @@ from aiokafka import TopicPartition
 from faust.types import TP
 
 from streams import failpoints, kafka
+from streams.audit.logbook import Logbook
 from streams.belonging import Belonging
+from streams.causes import why
 from streams.control import Control
 from streams.delivery import Delivery
 from streams.join import Join
@@ -69,6 +72,7 @@ class Pipeline:
         #: control records that the broker has confirmed.
         self.sent = 0
         self._failed = False
+        self._why = ""
         self._started = False
         self._identify: asyncio.Task[None] | None = None
         self._repairs: set[asyncio.Task[None]] = set()
@@ -87,6 +91,7 @@ class Pipeline:
         self.control = Control(self.settings.topics, self.producer, self.new_consumer)
         self.control.on_failure = self._fail
         await self.control.start()
+        self.logbook = Logbook(self.settings, self.producer, self.name)
         self.legacy = Legacy(self.settings)
         self.delivery = Delivery(self)
         self.rereads = Rereads(self)
@@ -103,6 +108,7 @@ class Pipeline:
             asyncio.create_task(self._watched(self.watch.run()), name="watch"),
         ]
         await self.belonging.find_out(topic)
+        self.logbook.begin()
         self._started = True
 
     def new_consumer(self) -> AIOKafkaConsumer:
@@ -116,13 +122,13 @@ class Pipeline:
 
     async def crash(self, error: BaseException) -> None:
         """End the worker: restarting is safe, going on is not (D4, O3)."""
-        if why := damage(error):  # O5; every new start would only say so again
+        if damaged := damage(error):  # O5; every new start would only say so again
             self.app.refuse(
-                f"the local state in {self.app.folder.path} is damaged ({why}): empty this folder and start again, its "
-                "content is read again from Kafka."
+                f"the local state in {self.app.folder.path} is damaged ({damaged}): empty this folder and start "
+                "again, its content is read again from Kafka."
             )
         if not self._failed:
-            self._failed = True
+            self._failed, self._why = True, why(error)
             log.critical("the worker stops: %s", error)
             atexit.register(_last_words, error)
             await self.app.crash(error)
@@ -216,7 +222,12 @@ class Pipeline:
         await self.delivery.stop()
         await self.control.stop()
         await self.legacy.close()
-        await self.producer.stop()
+        crashed = bool(self.app.crashed or self._failed)
+        written = await self.logbook.end(int(crashed), self._why or ("it crashed" if crashed else "stopped"))
+        with contextlib.suppress(TimeoutError):
+            # It would wait two minutes for a record that the broker does not take.
+            async with asyncio.timeout(None if written else 1.0):
+                await self.producer.stop()
 
     # -- upkeep ----------------------------------------------------------------------------------------------------
 

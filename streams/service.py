@@ -20,6 +20,7 @@ from yarl import URL
 
 from streams import failpoints
 from streams import identity as identities
+from streams.causes import why
 from streams.kafka import tls
 from streams.pipeline import Pipeline
 from streams.settings import ConfigError
@@ -111,7 +112,7 @@ class App(faust.App):
         except (identities.RefusedError, TopicError, ConfigError, ValueError) as error:
             refuse(error)
         except OSError as error:
-            refuse(f"cannot reach what pipeline.toml and the environment name: {error}")
+            refuse(f"cannot reach what pipeline.toml and the environment name: {why(error)}")
 
     @cached_property
     def folder(self) -> identities.DataFolder:

@@ -132,7 +132,7 @@ class Machine:
         """Connect does not start a failed task again by itself."""
         settings = settings_of(self.stack.layout)
         try:
-            async with Connect(settings.connect_url, timeout=5) as connect:
+            async with Connect(settings.connect, timeout=5) as connect:
                 status = await connect.status(settings.source.name)
                 if status is not None and status.failed:
                     await connect.restart(settings.source.name)

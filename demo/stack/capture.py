@@ -40,7 +40,7 @@ def register_connector(layout: Layout) -> None:
     settings = settings_of(layout)
 
     async def register() -> None:
-        async with Connect(settings.connect_url) as connect:
+        async with Connect(settings.connect) as connect:
             await connect.put_config(settings.source.name, connector_config(settings))
             await connect.wait_running(settings.source.name, seconds=60)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from streams.causes import why
 from streams.cidaas.errors import CidaasError, Kind, failure
 from streams.cidaas.redaction import redact
 
@@ -61,8 +62,7 @@ def unreachable(call: str, error: Exception) -> CidaasError:
 
 
 def _named(error: Exception) -> str:
-    text = redact(str(error))
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return redact(why(error))
 
 
 def retry_after(response: httpx.Response) -> float | None:

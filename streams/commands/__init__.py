@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from faust.cli.base import cli
 
 from streams.commands import (
+    audit,
     cdc,
     census,
     connector,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _MODULES: tuple[ModuleType, ...] = (
     status, doctor, census, mapping, user, trace, resync, quarantine, delivery, deletes, cdc, topics, connector, source,
+    audit,
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import logging
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -15,8 +16,8 @@ import httpx
 import orjson
 from aiokafka.errors import KafkaError
 
+from streams.causes import why
 from streams.identity import RefusedError
-from streams.kafka import in_words
 from streams.legacy import LegacyAwayError
 from streams.settings import ConfigError
 
@@ -25,16 +26,55 @@ if TYPE_CHECKING:
 
 #: exit codes (design: Interfaces)
 OK, WRONG, REFUSED = 0, 1, 2
+#: as a shell says it of a command that was ended by Ctrl-C.
+INTERRUPTED = 130
+
+
+class AtOnce(int):
+    """An exit code of a command that must not wait for its threads: one hangs, in a name look-up for instance."""
 
 
 class Away(Exception):  # noqa: N818  it names a state, not a mistake
     """No worker answers at this address."""
 
 
+class Failed(SystemExit):
+    """The command ends with this exit code, and has said why."""
+
+    def __init__(self, sentence: str, code: int) -> None:
+        super().__init__(code)
+        self.sentence = sentence
+
+
 def fail(sentence: str, code: int = REFUSED) -> NoReturn:
     """End with one sentence and an exit code."""
     sys.stderr.write(sentence.rstrip() + "\n")
-    sys.exit(code)
+    raise Failed(sentence, code)
+
+
+def outcome(error: BaseException) -> tuple[int, str]:
+    """The exit code and the sentence that a command ends with by this error."""
+    if isinstance(error, SystemExit):
+        return int(error.code or OK), getattr(error, "sentence", "")
+    if isinstance(error, KeyboardInterrupt | asyncio.CancelledError):
+        return INTERRUPTED, "interrupted"
+    if (sentence := _sentence(error)) is not None:
+        return REFUSED, sentence
+    return WRONG, f"it broke off, which is a mistake of ours: {why(error)}"
+
+
+def _sentence(error: BaseException) -> str | None:
+    """What a known error means for a person; None for all others."""
+    if isinstance(error, RefusedError | ConfigError | LegacyAwayError | ValueError):
+        return str(error)
+    if isinstance(error, OSError | httpx.HTTPError):
+        return f"not reachable: {why(error)}. Is it running, and is its address in the environment right?"
+    if isinstance(error, KafkaError):
+        return (
+            f"Kafka did not do what was asked ({_of_kafka(error)}): is it running, and are "
+            "KAFKA_BOOTSTRAP_SERVERS and KAFKA_SECURITY_PROTOCOL right?"
+        )
+    return None
 
 
 def run(command: Callable[..., Coroutine[Any, Any, int | None]]) -> Callable[..., None]:
@@ -47,22 +87,33 @@ def run(command: Callable[..., Coroutine[Any, Any, int | None]]) -> Callable[...
         context = click.get_current_context(silent=True)
         if context is not None and os.environ.get("NO_COLOR"):
             context.color = False  # without it, click colours on a terminal only
+
+        async def ended() -> int | None:
+            code = await command(*args, **kwargs)
+            if isinstance(code, AtOnce):
+                sys.stdout.flush()
+                os._exit(code)
+            return code
+
         try:
-            code = asyncio.run(command(*args, **kwargs))
-        except (RefusedError, ConfigError, LegacyAwayError, ValueError) as error:
-            fail(str(error))
-        except (OSError, httpx.HTTPError) as error:
-            fail(f"not reachable: {error}. Is it running, and is its address in the environment right?")
-        except KafkaError as error:
-            fail(
-                f"Kafka did not do what was asked ({in_words(error)}): is it running, and are "
-                "KAFKA_BOOTSTRAP_SERVERS and KAFKA_SECURITY_PROTOCOL right?"
-            )
+            code = asyncio.run(ended())
         except KeyboardInterrupt:
-            sys.exit(130)
+            sys.exit(INTERRUPTED)
+        except Exception as error:
+            if (sentence := _sentence(error)) is None:
+                raise
+            fail(sentence)
         sys.exit(code or OK)
 
     return wrapped
+
+
+def _of_kafka(error: KafkaError) -> str:
+    """What the client says, with addresses as a person writes them."""
+    addresses = re.findall(r"\('([^']+)', (\d+),", str(error))
+    if addresses:
+        return "no broker answers at " + ", ".join(f"{host}:{port}" for host, port in addresses)
+    return why(error)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 import click
 import psycopg
 
-from streams.commands import base, consent
+from streams.commands import base, consent, recording
 from streams.source import sql
 from streams.source.statements import tables_of
 
@@ -39,6 +39,7 @@ def commands(settings: Settings) -> list[click.Command]:
     @consent.yes_option
     @base.json_option
     @base.run
+    @recording.recorded(settings)
     async def enable(yes: bool, as_json: bool) -> None:
         _run(settings, enable=True, yes=yes, as_json=as_json)
 
@@ -49,6 +50,7 @@ def commands(settings: Settings) -> list[click.Command]:
     @consent.yes_option
     @base.json_option
     @base.run
+    @recording.recorded(settings)
     async def disable(yes: bool, as_json: bool) -> None:
         _run(settings, enable=False, yes=yes, as_json=as_json)
 

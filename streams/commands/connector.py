@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streams.commands import base, consent
+from streams.commands import base, consent, recording
 from streams.commands.source import standing
 from streams.offline import control_state
 from streams.source import connector as source_connector
@@ -38,10 +38,10 @@ def commands(settings: Settings) -> list[click.Command]:
 
     async def with_connect(act: Callable[[Connect], Awaitable[int]]) -> int:
         try:
-            async with Connect(settings.connect_url) as connect:
+            async with Connect(settings.connect) as connect:
                 return await act(connect)
         except ConnectError as error:
-            base.fail(str(error), base.WRONG)
+            base.fail(error.sentence, base.WRONG)
 
     @connector.command(
         "config",
@@ -57,6 +57,7 @@ def commands(settings: Settings) -> list[click.Command]:
     @consent.yes_option
     @base.json_option
     @base.run
+    @recording.recorded(settings)
     async def apply(yes: bool, as_json: bool) -> int:
         return await with_connect(lambda connect: _apply(settings, connect, yes=yes, as_json=as_json))
 
@@ -76,6 +77,7 @@ def commands(settings: Settings) -> list[click.Command]:
     @consent.yes_option
     @base.json_option
     @base.run
+    @recording.recorded(settings)
     async def stop(yes: bool, as_json: bool) -> int:
         return await with_connect(lambda connect: _stop(settings, connect, yes=yes, as_json=as_json))
 
@@ -86,6 +88,7 @@ def commands(settings: Settings) -> list[click.Command]:
     @consent.yes_option
     @base.json_option
     @base.run
+    @recording.recorded(settings)
     async def start(yes: bool, as_json: bool) -> int:
         return await with_connect(lambda connect: _start(settings, connect, yes=yes, as_json=as_json))
 
@@ -97,6 +100,7 @@ def commands(settings: Settings) -> list[click.Command]:
     @consent.yes_option
     @base.json_option
     @base.run
+    @recording.recorded(settings)
     async def restart(everything: bool, yes: bool, as_json: bool) -> int:
         return await with_connect(lambda connect: _restart(settings, connect, everything, yes=yes, as_json=as_json))
 
@@ -107,6 +111,7 @@ def commands(settings: Settings) -> list[click.Command]:
     @consent.yes_option
     @base.json_option
     @base.run
+    @recording.recorded(settings)
     async def remove(yes: bool, as_json: bool) -> int:
         return await with_connect(lambda connect: _remove(settings, connect, yes=yes, as_json=as_json))
 
@@ -170,7 +175,7 @@ async def _status(settings: Settings, connect: Connect, *, as_json: bool) -> int
 async def _stop(settings: Settings, connect: Connect, *, yes: bool, as_json: bool) -> int:
     name = settings.source.name
     found, kept = await _registered(settings, connect), await keeping(settings)
-    body = {"connector": name, "wal": asdict(kept)}
+    body: dict[str, Any] = {"connector": name, "wal": asdict(kept)}
     if found.state == "STOPPED":
         consent.done(f"connector {name} is stopped already. {kept}", as_json=as_json, changed=False, **body)
         return base.OK

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streams.commands import base
+from streams.commands import base, recording
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +26,12 @@ def preview(would: str | Sequence[str], *, as_json: bool, **body: Any) -> None:
         click.echo("\n".join(["This would:", *(f"  - {step}" for step in would), _REPEAT]))
 
 
-def done(said: str, *, as_json: bool, changed: bool = True, **body: Any) -> None:
-    """Say what was done, or that there was nothing to do (`changed` is False)."""
+def done(said: str, *, as_json: bool, changed: bool = True, short: str = "", **body: Any) -> None:
+    """Say what was done, or that there was nothing to do (`changed` is False).
+
+    It stands in the audit, too; `short` where what is said is long.
+    """
+    recording.effect(short or said, changed=changed)
     if as_json:
         base.show_json({**body, "changed": changed, "said": said})
     else:

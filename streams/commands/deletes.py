@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streams import brake
-from streams.commands import base, consent, orders
+from streams.commands import base, consent, orders, recording
 from streams.ledger import Situation
 from streams.offline import Controls
 from streams.rows import Answer, Word
@@ -50,6 +50,7 @@ def commands(settings: Settings) -> list[click.Command]:
     @consent.yes_option
     @base.json_option
     @base.run
+    @recording.recorded(settings)
     async def allow(users: tuple[str, ...], everybody: bool, yes: bool, as_json: bool) -> int:
         return await _answer(settings, users, everybody, Word.ALLOW, yes=yes, as_json=as_json)
 
@@ -62,6 +63,7 @@ def commands(settings: Settings) -> list[click.Command]:
     @consent.yes_option
     @base.json_option
     @base.run
+    @recording.recorded(settings)
     async def reject(users: tuple[str, ...], everybody: bool, yes: bool, as_json: bool) -> int:
         return await _answer(settings, users, everybody, Word.REJECT, yes=yes, as_json=as_json)
 

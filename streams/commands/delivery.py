@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streams.commands import base, consent, room
+from streams.commands import base, consent, recording, room
 from streams.control import DELETES, DELIVERY
 from streams.offline import Controls
 from streams.pauses import pause_words
@@ -29,6 +29,7 @@ def commands(settings: Settings) -> list[click.Command]:
     @click.option("--all", "everything", is_flag=True, help="Everything, as without --deletes.")
     @base.json_option
     @base.run
+    @recording.recorded(settings, recording.always)
     async def pause(why: str, deletes: bool, everything: bool, as_json: bool) -> None:
         _assert_one(deletes, everything)
         if not why.strip():
@@ -43,6 +44,7 @@ def commands(settings: Settings) -> list[click.Command]:
     @click.option("--all", "everything", is_flag=True, help="Everything, as without --deletes.")
     @base.json_option
     @base.run
+    @recording.recorded(settings, recording.always)
     async def resume(deletes: bool, everything: bool, as_json: bool) -> None:
         _assert_one(deletes, everything)
         await _resume(settings, deletes=deletes, as_json=as_json)

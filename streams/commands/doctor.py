@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from streams.commands import base
+from streams.commands import base, recording
 from streams.doctor.checks import State
+from streams.doctor.cidaas import WRITTEN
 from streams.doctor.examination import examine
 
 if TYPE_CHECKING:
@@ -47,20 +46,29 @@ def commands(settings: Settings) -> list[click.Command]:
     @click.option("--write-test", is_flag=True, help="WRITES to cidaas: makes a test user, and deletes it again.")
     @base.json_option
     @base.run
+    @recording.recorded(settings, _writes)
     async def doctor(write_test: bool, as_json: bool) -> int:
         reports = await examine(settings, write=write_test)
         if as_json:
             base.show_json(body_of(reports))
         else:
             click.echo(render(reports))
+        if write_test:
+            recording.effect("; ".join(_written(reports)), changed=True)
         code = code_of(reports)
-        if any(report.hung for report in reports):
-            # The interpreter would wait at its end for a name look-up that hangs in its thread.
-            sys.stdout.flush()
-            os._exit(code)
-        return code
+        return base.AtOnce(code) if any(report.hung for report in reports) else code
 
     return [doctor]
+
+
+def _written(reports: Sequence[Report]) -> list[str]:
+    """What became of the test user; the name of one who is left is in the remedy."""
+    found = [check for report in reports for check in report.checks if check.slug in WRITTEN]
+    return [f"{one.what}. {one.remedy}" if one.state is State.FAULT else one.what for one in found]
+
+
+def _writes(*, write_test: bool, **_: Any) -> bool:
+    return write_test
 
 
 def code_of(reports: Sequence[Report]) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streams.cidaas.refusals import remedy
-from streams.commands import base, consent, orders
+from streams.commands import base, consent, orders, recording
 from streams.commands.user import look_up, text
 from streams.ledger import Situation
 from streams.rows import Answer, Resync, Word
@@ -81,6 +81,7 @@ def commands(settings: Settings) -> list[click.Command]:
     @consent.yes_option
     @base.json_option
     @base.run
+    @recording.recorded(settings, recording.one_named)
     async def retry(
         users: tuple[str, ...], reason: str, everybody: bool, dropped: bool, yes: bool, as_json: bool
     ) -> int:
@@ -88,6 +89,7 @@ def commands(settings: Settings) -> list[click.Command]:
         found = await orders.chosen(settings, users, situations, reason, everybody)
         control = Resync(getpass.getuser())
         asked = [(user["user"], control) for user in found]
+        yes = recording.one_named(users=users, yes=yes)
         return await _give(settings, asked, found, "sent again", yes=yes, as_json=as_json)
 
     @quarantine.command(
@@ -100,10 +102,12 @@ def commands(settings: Settings) -> list[click.Command]:
     @consent.yes_option
     @base.json_option
     @base.run
+    @recording.recorded(settings, recording.one_named)
     async def drop(users: tuple[str, ...], reason: str, everybody: bool, yes: bool, as_json: bool) -> int:
         found = await orders.chosen(settings, users, (_REFUSED,), reason, everybody)
         who = getpass.getuser()
         asked = [(user["user"], Answer(Word.DROP, who, tuple(user["version"]))) for user in found]
+        yes = recording.one_named(users=users, yes=yes)
         return await _give(settings, asked, found, "signed off and not sent in this version", yes=yes, as_json=as_json)
 
     return [quarantine]
@@ -118,8 +122,8 @@ async def _give(
     yes: bool,
     as_json: bool,
 ) -> int:
-    """Give the orders; for more than one user only with --yes."""
-    if len(found) > 1 and not yes:
+    """Give the orders, or say what they would be; `yes` holds for one who was named, too."""
+    if found and not yes:
         would = f"{orders.many(found)} would be {what}: {orders.by_reason(found)}."
         consent.preview(would, as_json=as_json, users=[{"user": user["user"]} for user in found])
         return base.OK

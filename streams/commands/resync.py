@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from aiokafka.errors import KafkaError
 
-from streams.commands import base, consent, orders
+from streams.commands import base, consent, orders, recording
 from streams.commands.progress import progress
 from streams.offline import first_since, partition_of, read_known
 from streams.rows import Resync
@@ -78,6 +78,7 @@ def commands(settings: Settings) -> list[click.Command]:
     @consent.yes_option
     @base.json_option
     @base.run
+    @recording.recorded(settings, recording.one_named)
     async def resync(
         users: tuple[str, ...], file: str | None, everybody: bool, since: str | None, yes: bool, as_json: bool
     ) -> int:
@@ -87,8 +88,7 @@ def commands(settings: Settings) -> list[click.Command]:
             chosen = await _everybody(settings, moment(since) if since is not None else None)
         else:
             chosen = await _named(settings, list(users) if file is None else _ids(file))
-        # Of one who was named, nothing else can be meant than what is done.
-        return await _give(settings, chosen, yes=yes or len(set(users)) == 1, as_json=as_json)
+        return await _give(settings, chosen, yes=recording.one_named(users=users, yes=yes), as_json=as_json)
 
     return [resync]
 
@@ -174,6 +174,7 @@ async def _give(settings: Settings, chosen: Chosen, *, yes: bool, as_json: bool)
     many, body = orders.many(chosen.users), chosen.body()
     if chosen.unknown:
         click.echo(_unknown(chosen.unknown), err=True)
+        recording.effect(f"of {len(chosen.unknown):,} ids nobody was ever seen", changed=False)
     left = chosen.left_out()
     if not chosen.users:
         if as_json or not chosen.unknown:  # else all has been said

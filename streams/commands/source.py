@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streams import brake
-from streams.commands import base, consent
+from streams.commands import base, consent, recording
 from streams.control import SWEEP
 from streams.offline import Controls, control_state
 from streams.screen import sweep_words
@@ -65,11 +65,14 @@ def commands(settings: Settings) -> list[click.Command]:
     @consent.yes_option
     @base.json_option
     @base.run
+    @recording.recorded(settings)
     async def repair_(accept_database: bool, yes: bool, as_json: bool) -> int:
         try:
             await _repair(settings, yes=yes, accept=accept_database, as_json=as_json)
-        except (repair.RepairError, ConnectError) as error:
+        except repair.RepairError as error:
             base.fail(str(error), base.WRONG)
+        except ConnectError as error:
+            base.fail(error.sentence, base.WRONG)
         return base.OK
 
     @source.command(
@@ -81,6 +84,7 @@ def commands(settings: Settings) -> list[click.Command]:
     @consent.yes_option
     @base.json_option
     @base.run
+    @recording.recorded(settings)
     async def sweep(wait: bool, why: str, yes: bool, as_json: bool) -> int:
         async with Controls(settings) as control:
             last = summary(control.state, range(settings.partitions))
@@ -90,6 +94,7 @@ def commands(settings: Settings) -> list[click.Command]:
             body = request(why)
             await control.put(SWEEP, body)
             said = f"asked for: {_FOUND}; nothing else changes"
+            recording.effect("asked for a comparison of all users", changed=True)
             if not as_json:
                 click.echo(said)
             if wait:
@@ -162,7 +167,7 @@ async def _repair(settings: Settings, *, yes: bool, accept: bool, as_json: bool)
             return
         told: list[str] = []
         say = told.append if as_json else click.echo
-        async with Connect(settings.connect_url) as connect:
+        async with Connect(settings.connect) as connect:
             run = repair.Repair(settings, control, connect, admin, say, connector_config(settings))
             await run.run(look, enable=enable)
         consent.done(_afterwards(control.state), as_json=as_json, problems=problems, steps=told)
@@ -174,7 +179,7 @@ async def _assert_possible(look: Look, admin: Admin) -> str:
         more = "Start it; on a new server without the pipeline's roles run `cdc enable` first."
         raise repair.RepairError(f"{look.database_away}. {more}")
     if look.connector is None:
-        raise repair.RepairError(look.connect_away)
+        raise repair.RepairError(f"{look.connect_away}. {look.connect_remedy}")
     if look.database.standby:
         raise repair.RepairError("LEGACY_DATABASE_URL leads to a standby: name the primary.")
     if (other := await admin.system()) != look.database.system:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streams.commands import base, consent
+from streams.commands import base, consent, recording
 from streams.source import topics as source_topics
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def commands(settings: Settings) -> list[click.Command]:
     @consent.yes_option
     @base.json_option
     @base.run
+    @recording.recorded(settings)
     async def topics(yes: bool, as_json: bool) -> int:
         try:
             missing = await source_topics.missing(settings)
@@ -40,7 +41,8 @@ def commands(settings: Settings) -> list[click.Command]:
             return base.OK
         said = base.table([(name, "made" if name in made else _THERE) for name in names])
         changed = bool(made) or missing.births
-        consent.done(said, as_json=as_json, changed=changed, made=made, topics=names)
+        short = f"made {', '.join(made)}" if made else "all topics are there"
+        consent.done(said, as_json=as_json, changed=changed, short=short, made=made, topics=names)
         return base.OK
 
     return [topics]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: The user names of test users begin with it.
 TEST_USER = "cidaas-sync-doctor-"
+#: the checks that say what became of it.
+WRITTEN = ("cidaas_write", "cidaas_migration_mode", "cidaas_delete")
 
 
 @dataclass(frozen=True, slots=True)

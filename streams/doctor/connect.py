@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from streams.settings import Settings
     from streams.source.connect import ConnectorStatus
 
-PLUGIN = "io.debezium.connector.postgresql.PostgresConnector"
 #: The first version that loses no rows on a restart (facts: debezium-postgres, 1.1 and 5.3).
 NEEDED = (3, 7, 0)
 APPLY = "Run `connector apply`."

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, TypeVar
 
 from streams.doctor import cidaas, connect, consistency, kafka, roles, server, tables
-from streams.doctor.asking import AwayError, broker, database, tenant, whole, worker
+from streams.doctor.asking import AwayError, DeniedError, broker, database, tenant, whole, worker
 from streams.doctor.checks import Report, State, fault, ok, todo, unknown
 from streams.source.connector import connector_config
 
@@ -57,9 +57,8 @@ def _report(place: str, slug: str, task: asyncio.Task[list[Check]], patience: fl
     if (error := task.exception()) is not None:
         # Whatever it was, the other places have to be shown.
         log.error("doctor could not check %s", place, exc_info=error)
-        return Report(
-            place, (unknown(slug, f"could not be checked ({type(error).__name__}): this is a mistake of ours"),)
-        )
+        what = "could not be checked: this is a mistake of ours, and standard error says which"
+        return Report(place, (unknown(slug, what),))
     return Report(place, tuple(task.result()))
 
 
@@ -114,6 +113,9 @@ async def _connect(
 ) -> list[Check]:
     try:
         found = await worker.ask(settings)
+    except DeniedError as error:
+        reached = ok("connect_reachable", f"something answers at {settings.connect.url}")
+        return [reached, fault("connect_login", str(error), error.remedy)]
     except AwayError as error:
         return [fault("connect_reachable", str(error), error.remedy)]
     said, known = await _known(brokers, until), await _known(asked, until)
@@ -122,7 +124,7 @@ async def _connect(
     role = next((one for one in judged if one.slug == "capture_role" and one.state is not State.OK), None)
     wanted = connector_config(settings)
     return [
-        ok("connect_reachable", f"Kafka Connect {found.version} answers at {settings.connect_url}"),
+        ok("connect_reachable", f"Kafka Connect {found.version} answers at {settings.connect.url}"),
         *connect.judge(settings, found, wanted=wanted, cluster_id=cluster_id, role=role),
     ]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
-from .model import Kafka
+from .model import ConnectRest, Kafka
 from .secret import Secret
 
 if TYPE_CHECKING:
@@ -62,11 +64,44 @@ class Environment:
             )
         return value
 
-    def connect_url(self, section: Section) -> str:
-        """Return Kafka Connect's address without a slash at its end."""
-        value = self._web("CONNECT_URL", section, "url", "http://127.0.0.1:8083")
-        section.close()
-        return value or "http://127.0.0.1:8083"
+    def secret_or_file(self, name: str, name_of_file: str) -> Secret | None:
+        """Return the secret in the first variable, or the first line of the file that the second one names."""
+        secret, file = self.secret(name), self.text(name_of_file)
+        if file is None:
+            return secret
+        if secret is not None:
+            self._problems.add_variable(name_of_file, f"is set, and {name} too", "Set one of them.")
+            return secret
+        try:
+            line = Path(file).read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
+        except (OSError, UnicodeDecodeError):
+            line = ""
+        if not line:
+            self._problems.add_variable(name_of_file, "names no file with a secret on its first line", "Correct it.")
+        return Secret(line)
+
+    def connect(self, section: Section) -> ConnectRest:
+        """Return how to reach Kafka Connect's REST interface; its address has no slash at its end."""
+        url = self._web("CONNECT_URL", section, "url", "http://127.0.0.1:8083") or "http://127.0.0.1:8083"
+        user, ca_file = section.text("user"), section.text("ca_file")
+        section.close({"password": "Secrets stand in the environment: set CONNECT_PASSWORD and take the key out."})
+        rest = ConnectRest(
+            url=url,
+            user=self.text("CONNECT_USER") or user,
+            password=self.secret_or_file("CONNECT_PASSWORD", "CONNECT_PASSWORD_FILE"),
+            ca_file=self.text("CONNECT_CA_FILE") or ca_file,
+        )
+        if rest.user is None and rest.password is not None:
+            self._problems.add_variable("CONNECT_USER", "is not set, and a password for it is", "Set it, too.")
+        if rest.user is not None and rest.password is None:
+            remedy = "Set CONNECT_PASSWORD, or CONNECT_PASSWORD_FILE."
+            self._wrong("CONNECT_USER", section, "user", "is set without a password", remedy)
+        if rest.user is not None and ":" in rest.user:  # RFC 7617: what is behind it would be taken for the password
+            self._wrong("CONNECT_USER", section, "user", "has a colon in it", "Basic authentication allows none.")
+        if rest.ca_file is not None and not _is_authority(rest.ca_file):
+            what = "names no file with certificates"
+            self._wrong("CONNECT_CA_FILE", section, "ca_file", what, "Name a PEM file of the authority.")
+        return rest
 
     def _web(self, name: str, section: Section, key: str, example: str) -> str | None:
         configured = section.text(key)
@@ -162,6 +197,14 @@ def _split(value: str) -> SplitResult | None:
 def _is_broker(server: str) -> bool:
     host, colon, port = server.rpartition(":")
     return bool(host and colon and port.isascii() and port.isdigit() and 0 < int(port) < 65536)
+
+
+def _is_authority(file: str) -> bool:
+    try:
+        ssl.create_default_context(cafile=file)
+    except OSError:  # not there, or no certificates
+        return False
+    return True
 
 
 def _near(host: str) -> bool:

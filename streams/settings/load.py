@@ -79,7 +79,7 @@ def read(root: Section, env: Environment, path: Path) -> Settings:
         source=source,
         topics=Topics.of(source.prefix, app_id),
         kafka=env.kafka(root.table("kafka")),
-        connect_url=env.connect_url(root.table("connect")),
+        connect=env.connect(root.table("connect")),
         cidaas=cidaas,
         delivery=_delivery(root.table("delivery"), env),
         brake=_brake(root.table("brake")),

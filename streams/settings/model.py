@@ -109,6 +109,7 @@ class Topics:
     message: str
     heartbeat: str
     control: str
+    audit: str
     snapshots: str
     ledger: str
     connect_configs: str
@@ -125,6 +126,7 @@ class Topics:
             message=f"{prefix}.message",
             heartbeat=f"__debezium-heartbeat.{prefix}",
             control=f"{app_id}-control",
+            audit=f"{app_id}-audit",
             snapshots=f"{app_id}-snapshots-changelog",
             ledger=f"{app_id}-ledger-changelog",
             # Kafka Connect's own, whatever runs in it: connectors/connect.properties names them.
@@ -144,6 +146,16 @@ class Kafka:
     sasl_username: str | None
     sasl_password: Secret | None
     ca_file: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectRest:
+    """How to reach Kafka Connect's REST interface; `ca_file` is PEM, None for the authorities of the system."""
+
+    url: str
+    user: str | None = None
+    password: Secret | None = None
+    ca_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +317,7 @@ class Settings:
     source: Source
     topics: Topics
     kafka: Kafka
-    connect_url: str
+    connect: ConnectRest
     cidaas: Cidaas
     delivery: Delivery
     brake: Brake

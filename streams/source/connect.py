@@ -2,6 +2,7 @@
 
     ConnectError
     ├── ConnectUnreachable   nobody answers at CONNECT_URL
+    ├── ConnectDenied        Connect demands a user and a password, or does not take ours
     ├── ConnectRefused       Connect answered with an error (its status and words)
     └── ConnectorFailed      the connector or its task is FAILED, or not RUNNING in time
 
@@ -12,26 +13,49 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
+from streams.causes import why
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
+
+    from streams.settings import ConnectRest
 
 REBALANCE = 30.0  # seconds for which "a rebalance is in process" (409) is waited out
 POLL = 0.1
 
 
 class ConnectError(Exception):
-    """Something is wrong with Kafka Connect."""
+    """Something is wrong with Kafka Connect; `remedy` is what to do where it cannot be asked at all."""
+
+    remedy = "Start Kafka Connect, or correct CONNECT_URL."
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, for a command that can do nothing else."""
+        return str(self)
 
 
 class ConnectUnreachable(ConnectError):  # noqa: N818 - the tree above reads better without suffixes
     """Nobody answers at CONNECT_URL."""
+
+
+class ConnectDenied(ConnectError):  # noqa: N818
+    """Connect demands a user and a password, or does not take ours."""
+
+    remedy = "Set CONNECT_USER and CONNECT_PASSWORD to what the Connect worker's own list of users has."
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, and what to do."""
+        return f"{self}. {self.remedy}"
 
 
 class ConnectRefused(ConnectError):  # noqa: N818
@@ -66,18 +90,25 @@ class ConnectorStatus:
 
 
 class Connect:
-    """Kafka Connect at `url`. Use it as an asynchronous context manager."""
+    """Kafka Connect at one place. Use it as an asynchronous context manager."""
 
     def __init__(
         self,
-        url: str,
+        rest: ConnectRest,
         *,
         timeout: float = 30.0,
         rebalance: float = REBALANCE,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self.url, self._rebalance = url, rebalance
-        self._http = httpx.AsyncClient(base_url=url, timeout=timeout, trust_env=False, transport=transport)
+        self.url, self._user, self._rebalance = rest.url, rest.user, rebalance
+        self._http = httpx.AsyncClient(
+            base_url=rest.url,
+            auth=None if rest.user is None or rest.password is None else (rest.user, rest.password.reveal()),
+            verify=True if rest.ca_file is None else ssl.create_default_context(cafile=rest.ca_file),
+            timeout=timeout,
+            trust_env=False,
+            transport=transport,
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -112,6 +143,11 @@ class Connect:
         """
         answer = await self._get(f"/connectors/{name}/offsets")
         return [] if answer is None else [one for one in answer["offsets"] if one.get("offset")]
+
+    async def versions(self, plugin: str) -> tuple[str, ...]:
+        """Return the versions of a plugin, named by its class, that are there."""
+        found = await self._get("/connector-plugins") or []
+        return tuple(str(one.get("version")) for one in found if one["class"] == plugin)
 
     async def put_config(self, name: str, config: Mapping[str, str]) -> bool:
         """Create or update the connector; return whether anything changed. A stopped one stays stopped."""
@@ -201,15 +237,23 @@ class Connect:
                 answer = await self._http.request(method, path, json=json)
             except httpx.HTTPError as error:
                 raise ConnectUnreachable(
-                    f"Kafka Connect does not answer at {self.url} ({type(error).__name__}): is it running, and is "
-                    "CONNECT_URL right?"
+                    f"Kafka Connect does not answer at {self.url}: {why(error)}. Is it running, and is CONNECT_URL "
+                    "right?"
                 ) from error
             if answer.status_code == httpx.codes.CONFLICT and time.monotonic() < deadline:
                 await asyncio.sleep(POLL)  # the workers are sharing out their tasks; Connect asks to try again
                 continue
+            if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+                raise ConnectDenied(self._denial(answer.status_code))
             if answer.is_error:
                 raise ConnectRefused(_refusal(method, path, answer), answer.status_code)
             return answer
+
+    def _denial(self, status: int) -> str:
+        if self._user is None:
+            return f"Kafka Connect at {self.url} demands a user and a password ({status})"
+        what = "does not take the password of" if status == httpx.codes.UNAUTHORIZED else "does not allow this to"
+        return f"Kafka Connect at {self.url} {what} CONNECT_USER {self._user} ({status})"
 
 
 def cause(trace: str | None) -> str:

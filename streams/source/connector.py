@@ -18,6 +18,8 @@ MARKER_PREFIX = "cidaas-sync"
 HEARTBEAT_PREFIX = "cidaas-sync-heartbeat"
 MAX_REQUEST_BYTES = 8 * 1024 * 1024  # rows with large values; Kafka's default of 1 MB would fail the task
 
+PLUGIN = "io.debezium.connector.postgresql.PostgresConnector"
+
 _SMT = "org.apache.kafka.connect.transforms"
 
 
@@ -29,7 +31,7 @@ def connector_config(settings: Settings) -> dict[str, str]:
         # First, so that a user is complete when its own row arrives: the initial snapshot keeps this order (M6).
         tables.insert(0, source.credentials)
     return {
-        "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
+        "connector.class": PLUGIN,
         "tasks.max": "1",
         **_database(settings),
         "snapshot.mode": "initial",

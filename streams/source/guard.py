@@ -59,7 +59,7 @@ def _away(look: Look) -> list[Finding]:
     if look.database_away:
         found.append(Finding("database_away", look.database_away, "Start it, or correct LEGACY_DATABASE_URL."))
     if look.connect_away:
-        found.append(Finding("connect_away", look.connect_away, "Start Kafka Connect, or correct CONNECT_URL."))
+        found.append(Finding("connect_away", look.connect_away, look.connect_remedy))
     return found
 
 

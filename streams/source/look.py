@@ -103,6 +103,7 @@ class Look:
     connector: Connector | None = None
     database_away: str = ""
     connect_away: str = ""
+    connect_remedy: str = ConnectError.remedy
     #: the position that Kafka holds, asked for while Connect is away.
     stored: int | None = None
     at: float = field(default_factory=time.time)
@@ -181,7 +182,7 @@ class Eye:
         self._settings, self._tables = settings, captured(settings)
         # `expected` stays empty: another database than before is what this has to report.
         self._legacy = Legacy(settings, timeout)
-        self._connect = Connect(settings.connect_url, timeout=timeout, rebalance=timeout)
+        self._connect = Connect(settings.connect, timeout=timeout, rebalance=timeout)
         self._anew = time.monotonic() + _ANEW
 
     async def look(self) -> Look:
@@ -189,6 +190,7 @@ class Eye:
         database: Database | None = None
         connector: Connector | None = None
         database_away = connect_away = ""
+        remedy = ConnectError.remedy
         if time.monotonic() > self._anew:
             await self._legacy.close()
             self._anew = time.monotonic() + _ANEW
@@ -199,11 +201,11 @@ class Eye:
         try:
             connector = await self._connector()
         except ConnectError as error:
-            connect_away = self._why(error)
+            connect_away, remedy = self._why(error), error.remedy
         except (KeyError, IndexError, TypeError, ValueError):
             connect_away = f"what answers at {self._connect.url} is not Kafka Connect"
         stored = await self._stored() if connect_away else None
-        return Look(database, connector, database_away, connect_away, stored)
+        return Look(database, connector, database_away, connect_away, remedy, stored)
 
     def _why(self, error: ConnectError) -> str:
         return str(error)

@@ -15,7 +15,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from streams.kafka import connection, in_words
+from streams.causes import named, why
+from streams.kafka import connection
 from streams.source.births import complete_births, read_births
 
 if TYPE_CHECKING:
@@ -67,6 +68,12 @@ def topic_table(settings: Settings) -> tuple[Topic, ...]:
             1,
             "commands and decisions, read whole by every worker",
             compacted | {"message.timestamp.type": "LogAppendTime"},
+        ),
+        Topic(
+            names.audit,
+            1,
+            "who ran which command with what effect; starts of workers",
+            forever | {"message.timestamp.type": "LogAppendTime"},
         ),
         Topic(names.snapshots, partitions, "desired: changelog of the table snapshots", changelog),
         Topic(names.ledger, partitions, "confirmed: changelog of the table ledger", changelog),
@@ -125,8 +132,8 @@ async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
         yield admin
     except KafkaError as error:
         raise TopicError(
-            f"Kafka did not do what was asked ({in_words(error)}): is it running, and are KAFKA_BOOTSTRAP_SERVERS and "
-            "KAFKA_SECURITY_PROTOCOL right?"
+            f"Kafka at {settings.kafka.bootstrap_servers} did not do what was asked ({why(error)}): is it running, and "
+            "are KAFKA_BOOTSTRAP_SERVERS and KAFKA_SECURITY_PROTOCOL right?"
         ) from error
     finally:
         await admin.close()
@@ -158,7 +165,7 @@ async def _create(admin: AIOKafkaAdminClient, settings: Settings, topic: Topic) 
         if kind is TopicAlreadyExistsError:
             return False
         if code:
-            detail = next(iter(words), None) or kind.__name__
+            detail = next(iter(words), None) or f"{named(kind)}."
             raise TopicError(
                 f"topic {name} cannot be made: {detail} Check replication_factor in {settings.path} against the number "
                 "of brokers, and this client's right to create topics."
@@ -194,7 +201,7 @@ async def _settings(admin: AIOKafkaAdminClient, table: tuple[Topic, ...]) -> dic
         for code, words, _kind, name, entries in answer.resources:
             if code:
                 raise TopicError(
-                    f"the settings of topic {name} cannot be read ({words or for_code(code).__name__}): give this "
+                    f"the settings of topic {name} cannot be read ({words or named(for_code(code))}): give this "
                     "client the right DESCRIBE_CONFIGS on it"
                 )
             found[name] = {entry[0]: entry[1] for entry in entries}

@@ -9,13 +9,14 @@ from typing import Any
 import httpx
 import pytest
 
+from streams.settings import ConnectRest
 from streams.source.connect import Connect, ConnectorFailed, ConnectRefused, ConnectUnreachable
 
 Answer = Callable[[httpx.Request], httpx.Response]
 
 
 def connect(answer: Answer) -> Connect:
-    return Connect("http://connect.test", transport=httpx.MockTransport(answer))
+    return Connect(ConnectRest("http://connect.test"), transport=httpx.MockTransport(answer))
 
 
 def state(connector: str, *tasks: str, trace: str | None = None) -> httpx.Response:

@@ -15,12 +15,13 @@ from fakes import SETTINGS
 from standin_kit import running
 
 from demo.standin.tenant import CLIENT_ID, CLIENT_SECRET
+from streams.commands import base
 from streams.commands import doctor as command
 from streams.doctor import cidaas, examination
 from streams.doctor.asking import broker, database, tenant, worker
 from streams.doctor.asking.tenant import scopes_of
 from streams.doctor.checks import Check, Report, State, fault, ok, todo, unknown, warning
-from streams.settings import Secret
+from streams.settings import ConnectRest, Secret
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -115,7 +116,7 @@ def nowhere() -> Settings:
     url = Secret("postgresql://cidaas_sync_read:hunter2@127.0.0.1:1/shop")
     source = replace(SETTINGS.source, url=url, role_password=Secret("hunter3"))
     kafka = replace(SETTINGS.kafka, bootstrap_servers="127.0.0.1:1")
-    return replace(at("http://127.0.0.1:1"), source=source, kafka=kafka, connect_url="http://127.0.0.1:1")
+    return replace(at("http://127.0.0.1:1"), source=source, kafka=kafka, connect=ConnectRest("http://127.0.0.1:1"))
 
 
 async def test_a_place_that_is_away_hides_no_other() -> None:
@@ -167,13 +168,13 @@ async def test_a_mistake_of_ours_hides_no_other_place(monkeypatch: pytest.Monkey
     monkeypatch.setattr(broker, "ask", wrong)
     reports = {report.place: report for report in await examination.examine(nowhere())}
     (check,) = reports[examination.KAFKA].checks
-    assert (check.state, "LookupError" in check.what, "a value" in check.what) == (State.UNKNOWN, True, False)
+    assert (check.state, "LookupError" in check.what, "a value" in check.what) == (State.UNKNOWN, False, False)
     assert states(list(reports[examination.CONNECT].checks)) == {"connect_reachable": State.FAULT}
 
 
 async def test_somebody_else_at_the_address_of_connect() -> None:
     async with running() as kit:
-        settings = replace(SETTINGS, connect_url=kit.listener.url)
+        settings = replace(SETTINGS, connect=ConnectRest(kit.listener.url))
         with pytest.raises(worker.AwayError, match="is not Kafka Connect"):
             await worker.ask(settings)
 
@@ -250,6 +251,6 @@ def test_what_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) ->
     def end(code: int) -> None:
         raise SystemExit(f"at once with {code}")
 
-    monkeypatch.setattr(command.os, "_exit", end)
+    monkeypatch.setattr(base.os, "_exit", end)
     answer = said(monkeypatch, [replace(REPORTS[0], hung=True), REPORTS[1]])
     assert "at once with 1" in answer.output

@@ -390,7 +390,8 @@ def test_more_than_one_user_is_asked_for_only_with_yes(asked: Asked) -> None:
     asked.placed.clear()
     asked.workers["http://one"]["users"].pop()
     asked.workers["http://one"]["users"].pop()
-    assert asked.say("retry", "--all").exit_code == 0, "one user needs no --yes"
+    assert "1 user would be sent again" in asked.say("retry", "--all").output, "whoever was not named is shown first"
+    assert asked.say("retry", "--all", "--yes").exit_code == 0
     assert [(user, type(control)) for user, control in asked.placed] == [("43", Resync)]
 
 

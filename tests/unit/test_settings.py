@@ -87,7 +87,7 @@ def test_the_environment_wins(tmp_path: Path) -> None:
     assert settings.delivery.start == "running"
     assert settings.delivery.only == ("42", "43")
     assert settings.kafka.bootstrap_servers == "k1:9092,k2:9092"
-    assert settings.connect_url == "http://connect:8083"
+    assert settings.connect.url == "http://connect:8083"
     assert read(tmp_path, text).delivery.only == 50
     assert read(tmp_path, text, DELIVERY_ONLY="first:7").delivery.only == 7
     assert read(tmp_path, text, DELIVERY_ONLY="7").delivery.only == ("7",), "one user, not the first seven"

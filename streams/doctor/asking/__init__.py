@@ -1,6 +1,7 @@
 """Asks one place each, and changes nothing there (but for `tenant.trial`, which says so).
 
-AwayError     the place cannot be asked at all: nothing of it can be judged
+AwayError          the place cannot be asked at all: nothing of it can be judged
+└── DeniedError    it answers, and does not let us in
 """
 
 from __future__ import annotations
@@ -12,3 +13,7 @@ class AwayError(Exception):
     def __init__(self, why: str, remedy: str) -> None:
         super().__init__(why)
         self.remedy = remedy
+
+
+class DeniedError(AwayError):
+    """The place answers, and demands a user and a password, or does not take ours."""

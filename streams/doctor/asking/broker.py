@@ -9,6 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
+from streams.causes import why
 from streams.doctor.asking import AwayError
 from streams.doctor.asking.log_dirs import ask_disks
 from streams.doctor.kafka import Kafka, Seen
@@ -42,7 +43,7 @@ async def administering(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient
         await admin.start()
         yield admin
     except (KafkaError, OSError, TimeoutError) as error:
-        what = f"Kafka does not answer at {settings.kafka.bootstrap_servers} ({type(error).__name__})"
+        what = f"Kafka does not answer at {settings.kafka.bootstrap_servers}: {why(error)}"
         raise AwayError(what, _REMEDY) from None
     finally:
         await admin.close()

@@ -12,6 +12,7 @@ import orjson
 import psycopg
 from psycopg import sql
 
+from streams.causes import why
 from streams.doctor.roles import Role
 from streams.doctor.server import Disk, Server, Transaction
 from streams.doctor.tables import MANY, Table, Tables
@@ -218,7 +219,7 @@ async def _orphans(connection: Connection, source: Source, found: Mapping[str, T
     try:
         return int((await _all(connection, query))[0]["number"]), ""
     except psycopg.Error as error:
-        return None, error.diag.message_primary or type(error).__name__
+        return None, error.diag.message_primary or why(error)
 
 
 async def _all(

@@ -12,6 +12,7 @@ import psycopg
 from psycopg import conninfo
 from psycopg.rows import dict_row
 
+from streams.causes import why
 from streams.doctor.asking import AwayError
 from streams.doctor.asking.catalog import ask_roles, ask_server, ask_tables, is_enabled
 from streams.doctor.roles import Login, Roles
@@ -140,7 +141,7 @@ def words(error: Exception, url: str, *secrets: str) -> str:
     if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
         return "it is no address: percent-encode special characters of the password"
     primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
-    text = primary or str(error).strip().rpartition("\n")[2].strip() or type(error).__name__
+    text = primary or str(error).strip().rpartition("\n")[2].strip() or why(error)
     for part in (*(urlsplit(url).password or "").split("@"), *secrets):
         if part:
             text = text.replace(part, "***")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from streams.doctor.asking import AwayError
-from streams.doctor.connect import PLUGIN, Connect
+from streams.causes import why
+from streams.doctor.asking import AwayError, DeniedError
+from streams.doctor.connect import Connect
 from streams.source import connect as rest
-from streams.source.connector import connector_config
+from streams.source.connector import PLUGIN, connector_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,11 +27,6 @@ class _Inspector(rest.Connect):
         """Version and Kafka cluster."""
         return dict(await self._get("/") or {})
 
-    async def versions(self) -> tuple[str, ...]:
-        """The versions of our plugin that are there."""
-        found = await self._get("/connector-plugins") or []
-        return tuple(str(plugin.get("version")) for plugin in found if plugin["class"] == PLUGIN)
-
     async def tried(self, name: str, config: Mapping[str, str]) -> tuple[str, ...]:
         """What Connect has to say against a configuration; it tries to reach the database, and keeps nothing."""
         path = f"/connector-plugins/{PLUGIN}/config/validate"
@@ -44,30 +40,35 @@ class _Inspector(rest.Connect):
 
 def away(error: rest.ConnectError, url: str) -> str:
     """Why Kafka Connect cannot be asked; what to do about it stands with its own check."""
-    return f"Kafka Connect does not answer at {url}" if isinstance(error, rest.ConnectUnreachable) else str(error)
+    if not isinstance(error, rest.ConnectUnreachable):
+        return str(error)
+    return f"Kafka Connect does not answer at {url}: {why(error.__cause__ or error)}"
 
 
 async def ask(settings: Settings) -> Connect:
     """Ask for all that can be judged.
 
     Raises:
+        DeniedError: it does not let us in.
         AwayError: nobody answers, or somebody else than Kafka Connect does.
     """
     name = settings.source.name
     async with (
-        _Inspector(settings.connect_url, timeout=REQUEST, rebalance=REQUEST) as connect,
-        _Inspector(settings.connect_url, timeout=TRYING, rebalance=REQUEST) as patient,
+        _Inspector(settings.connect, timeout=REQUEST, rebalance=REQUEST) as connect,
+        _Inspector(settings.connect, timeout=TRYING, rebalance=REQUEST) as patient,
     ):
         try:
-            about, plugins = await asyncio.gather(connect.about(), connect.versions())
+            about, plugins = await asyncio.gather(connect.about(), connect.versions(PLUGIN))
             status, config, words = await asyncio.gather(
                 connect.status(name), connect.config(name), _tried(patient, settings, plugins)
             )
             return Connect(str(about["version"]), about.get("kafka_cluster_id"), plugins, status, config, words)
+        except rest.ConnectDenied as error:
+            raise DeniedError(str(error), error.remedy) from None
         except rest.ConnectError as error:
-            raise AwayError(away(error, settings.connect_url), "Start Kafka Connect, or correct CONNECT_URL.") from None
+            raise AwayError(away(error, settings.connect.url), error.remedy) from None
         except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-            what = f"what answers at {settings.connect_url} is not Kafka Connect"
+            what = f"what answers at {settings.connect.url} is not Kafka Connect"
             raise AwayError(what, "Correct CONNECT_URL.") from None
 
 
