@@ -14,6 +14,7 @@ import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from streams import snapshots
 from streams.brake import TRIPPED, Brake
 from streams.calls import Calls, NotOursError
 from streams.cidaas.client import Cidaas
@@ -97,11 +98,18 @@ class Delivery:
             if situation is Situation.PENDING:
                 self._queue(Do.UPSERT).add(pack(partition, key), now, live=False)
 
-    def taken_over(self, partition: Partition) -> None:
-        """Go on with the figures of its former owner, as its ledger tells them; before the partition counts as owned.
+    async def taken_over(self, partition: Partition) -> None:
+        """Go on with the figures of its former owner, as its tables tell them; before the partition counts as owned.
 
-        A revoke takes all partitions and forgets all figures, so what is learnt here was counted by nobody else.
+        A revoke takes all partitions and forgets all figures, so what is learnt here was counted by nobody else. Users
+        with nothing to do are told from pending ones here, too: while delivery is paused, nobody else looks at them.
         """
+        for start in range(0, len(partition.never_live), 500):
+            keys = partition.never_live[start : start + 500]
+            for key, (snap, known) in zip(keys, partition.read(keys), strict=True):
+                if snap is not None and known is None and self.inspector.never_was(snapshots.decode(snap.value)):
+                    self.joined(partition, key, Situation.NOTHING_TO_DO, False)
+            await asyncio.sleep(0)
         history = partition.history
         self.finished.learn(time.monotonic(), history.by_age, history.oldest)
         keys, resumed = history.latest(), self.resumed

@@ -108,6 +108,11 @@ class Inspector:
         """The sub of a user id."""
         return self._mapper.sub_of(key.decode())
 
+    def never_was(self, snap: Snapshot) -> bool:
+        """Whether a user that the ledger does not know is deleted by its status, and nobody ever saw it live (C1)."""
+        row = snap.user.values if snap.user is not None else None
+        return row is not None and not snap.seen_live and self._mapper.status_of(row) == "deleted"
+
     def inspect(self, partition: Partition, user: bytes, key: bytes, snap: Stored | None, entry: Stored | None) -> Job:
         """Decide for one user; never raises for what a row holds."""
         job = Job(user, key, partition, Do.NOTHING, partition.situation(snap, entry))

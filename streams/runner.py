@@ -135,7 +135,7 @@ class Runner:
             pipeline.delivery.found(partition, found)
         for key in partition.orphans:  # O4
             await pipeline.send(key, write_control(SetAside("its snapshot is missing, but the ledger knows it")))
-        pipeline.delivery.taken_over(partition)
+        await pipeline.delivery.taken_over(partition)
         partition.owned.set()
         pipeline.delivery.poke()
         log.info(

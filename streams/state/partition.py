@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from streams import failpoints, ledger, snapshots
 from streams.ledger import Situation
-from streams.snapshots import GONE
+from streams.snapshots import GONE, SEEN_LIVE
 from streams.state import records
 from streams.state.changelog import TableKind
 from streams.state.decisions import Decisions
@@ -85,6 +85,8 @@ class Partition:
         self.replay_end = 0
         #: delete decisions of the last minutes (the brake); loaded at the take-over.
         self.decisions = Decisions()
+        #: pending users that a scan found and that nobody ever saw live, nor cidaas: the mapping tells what they are.
+        self.never_live: list[bytes] = []
         #: users of whom cidaas was asked, for `delivery.only` = first N.
         self.admitted = 0
         self.last_write = time.monotonic()
@@ -281,7 +283,7 @@ class Partition:
         self.counts.clear()
         self.known = self.gone = self.admitted = 0
         self.unconfirmed = set()
-        self.orphans = []
+        self.orphans, self.never_live = [], []
         remember = self.take_over_facts is not None and not self.take_over_facts.settled
         history = self.history = History(self.take_over_facts.time_ms if self.take_over_facts is not None else 0)
         times: dict[bytes, int] = {}
@@ -298,7 +300,8 @@ class Partition:
                 entry_key, entry = next(entries, (None, None))
             self.admitted += mine is not None and ledger.asked(mine.value)
             self.known += 1
-            if snapshots.head(snap.value).flags & GONE:
+            flags = snapshots.head(snap.value).flags
+            if flags & GONE:
                 self.gone += 1
             situation = self.situation(snap, mine)
             if mine is not None:
@@ -311,6 +314,8 @@ class Partition:
                 self.orphans.append(key)  # its row is lost; never pending, so nobody else would look (O4)
             if situation is not None and situation is not Situation.IN_SYNC:
                 self.moved(key, situation)
+                if situation is Situation.PENDING and mine is None and not flags & SEEN_LIVE:
+                    self.never_live.append(key)
                 times[key] = snap.time_ms
                 found.append((key, situation, snap.time_ms))
                 if remember:

@@ -98,17 +98,20 @@ def test_rates_and_latencies_go_on_after_a_kill(fresh: Callable[[str], Pipeline]
 
 def test_a_pause_says_for_how_long_it_may_last_and_its_oldest_user_stays_the_oldest(limited: Pipeline) -> None:
     sync = limited
+    until(lambda: sync.worker.count("in_sync") > 2_900 and not sync.worker.count("pending"), "everybody is loaded", 90)
     until(lambda: status(sync)["slot_room"]["wal_bytes_per_second"], "the rate of the WAL is known")
     with paused(sync, "Wartung 4712") as said:
         assert "would reach its limit" in said and "GiB are left" in said, said
+        began = time.time()
         sync.legacy.sign_up(19_051)
         committed = time.time()
         until(lambda: sync.worker.count("pending") == 1, "the change is joined, and waits")
         until(lambda: (status(sync)["oldest_pending_seconds"] or 0) > 3, "it gets older")
         sync.worker.kill()
         sync.start()
+        asked = time.time()
         body = status(sync)
-        assert body["oldest_pending_seconds"] == pytest.approx(time.time() - committed, abs=3)
+        assert asked - committed - 1 < body["oldest_pending_seconds"] < time.time() - began + 1
         assert body["slowest"]["stage"] == "paused"
         assert body["slot_room"]["limit_bytes"] == 2 << 30
         assert 1 << 30 < body["slot_room"]["left_bytes"] < 3 << 30, "PostgreSQL counts whole segments of WAL"

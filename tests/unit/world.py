@@ -76,7 +76,7 @@ class World:
             await partition.take_over("worker")
             async for found in partition.scan():
                 self.delivery.found(partition, found)
-            self.delivery.taken_over(partition)
+            await self.delivery.taken_over(partition)
             partition.owned.set()
             self._joined = self.broker.end(IDENTITY, 0)
         self.pipeline.own(self.partition)
