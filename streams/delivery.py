@@ -93,10 +93,9 @@ class Delivery:
         """Queue what a scan found, as backlog."""
         if partition.replaying:
             return  # `replayed` queues them (C9)
-        now = time.monotonic()
         for key, situation, _ in users:
             if situation is Situation.PENDING:
-                self._queue(Do.UPSERT).add(pack(partition, key), now, live=False)
+                self._add(pack(partition, key), live=False)
 
     async def taken_over(self, partition: Partition) -> None:
         """Go on with the figures of its former owner, as its tables tell them; before the partition counts as owned.
@@ -141,6 +140,7 @@ class Delivery:
         return self.queues[do]
 
     def _add(self, user: bytes, *, live: bool, do: Do = Do.UPSERT) -> None:
+        """Queue a user, in one queue only: in both of them, the end of one call would let it go in a second one."""
         now = time.monotonic()
         for other, queue in self.queues.items():
             if other is not do and user in queue:

@@ -131,6 +131,8 @@ class Runner:
         partition.joined_offset = await pipeline.committed(number) - 1
         if partition.snapshots.store.get(records.EPOCHS) is None:  # nothing was ever joined: it is the first record
             await partition.replay((await pipeline.ends([number]))[number])
+        elif not partition.replaying:
+            partition.replay_end = 0  # an owner before us has read it to its end: what the scan finds is all there is
         async for found in partition.scan():
             pipeline.delivery.found(partition, found)
         for key in partition.orphans:  # O4

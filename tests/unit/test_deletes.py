@@ -474,6 +474,26 @@ def test_a_purge_is_remembered_over_a_crash(tmp_path: Path) -> None:
     play(tmp_path, scenario, PURGE)
 
 
+def test_a_user_whose_purge_is_waited_for_is_not_queued_a_second_time(tmp_path: Path) -> None:
+    """After a source was read to its end, what is pending is queued once more; in both queues it went in two calls."""
+
+    async def scenario(world: World) -> None:
+        await there(world, 1)
+        accepted(world, 30.0)
+        await world.remove(1)
+        await world.until(lambda: world.tenant.count("delete") == 1, "the purge", 10.0)
+        await world.sign_up(1)
+        queues, user = world.delivery.queues, world.user(1)
+        while world.where(1) is not Situation.IN_SYNC:
+            world.partition.replay_end = 1
+            world.delivery.replayed(world.partition)
+            assert sum(user in queue for queue in queues.values()) == 1
+            await asyncio.sleep(0.5)
+        assert world.tenant.count("bulk") == 2
+
+    play(tmp_path, scenario, PURGE)
+
+
 def unanswered(world: World, after: float | None) -> None:
     """Let the next purge end without an answer; it takes effect `after` seconds later, or was never taken."""
     left = [after]

@@ -217,6 +217,13 @@ def test_what_is_read_from_the_beginning_is_sent_when_all_that_was_there_has_bee
         await world.until(lambda: world.tenant.count("bulk") == 2, "what comes afterwards goes at once", 60.0)
         await again.end()
 
+        world = World(worker.path / "third", world.clock, world.settings, world)
+        third = Worker(world, worker.path / "third")
+        third.begins = 7
+        await third.owned()
+        assert world.partition.replay_end == 0, "what has been read to its end is no reason to queue everybody again"
+        await third.end()
+
     play(tmp_path, scenario, joined=False)
 
 
