@@ -77,7 +77,8 @@ def _run(settings: Settings, *, enable: bool, yes: bool, as_json: bool) -> None:
             else:
                 sql.disable(connection, settings)
     except psycopg.OperationalError as error:
-        base.fail(f"LEGACY_ADMIN_URL does not work: {str(error).strip().splitlines()[-1]}")
+        why = " ".join(str(error).split())
+        base.fail(f"LEGACY_ADMIN_URL does not work: {why}")
     except psycopg.Error as error:
         said = error.diag.message_primary or str(error)
         hint = f" {error.diag.message_hint}" if error.diag.message_hint else ""

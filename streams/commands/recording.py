@@ -83,24 +83,27 @@ async def _record(settings: Settings, command: Command, options: dict[str, Any])
     missing = await pen.write(act.began())
     token = _effect.set(noted)
     code: int | None = base.WRONG
+    refused = False
     try:
         code = await command(**options)
     except BaseException as error:
         code, said = base.outcome(error)
         noted.said.append(said)
+        refused = isinstance(error, base.Failed) or code == base.REFUSED
         raise
     finally:
         _effect.reset(token)
         said = hiding("; ".join(noted.said))
         end = act.ended(code or base.OK, said, changed=noted.changed, late=bool(missing))
-        await asyncio.shield(_finish(pen, end))
+        # Whoever is refused reads one sentence: nothing was done that the audit could miss.
+        await asyncio.shield(_finish(pen, end, silent=refused and not noted.changed))
     return code
 
 
-async def _finish(pen: Pen, record: dict[str, Any]) -> None:
+async def _finish(pen: Pen, record: dict[str, Any], *, silent: bool) -> None:
     missing = await pen.write(record)
     await pen.close()
-    if missing:
+    if missing and not silent:
         click.echo(f"this is not in the audit: {missing}", err=True)
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from streams.settings import Settings
     from tests.integration.pipeline import Pipeline
 
-LIVE = range(19_001, 19_041)
+LIVE = range(19_101, 19_141)
 
 
 def setting(url: str, *statements: str) -> None:
@@ -103,7 +103,7 @@ def test_a_pause_says_for_how_long_it_may_last_and_its_oldest_user_stays_the_old
     with paused(sync, "Wartung 4712") as said:
         assert "would reach its limit" in said and "GiB are left" in said, said
         began = time.time()
-        sync.legacy.sign_up(19_051)
+        sync.legacy.sign_up(19_151)
         committed = time.time()
         until(lambda: sync.worker.count("pending") == 1, "the change is joined, and waits")
         until(lambda: (status(sync)["oldest_pending_seconds"] or 0) > 3, "it gets older")
@@ -118,7 +118,7 @@ def test_a_pause_says_for_how_long_it_may_last_and_its_oldest_user_stays_the_old
         screen = " ".join(sync.command("status").out.split())
         for words in ("Wartung 4712 (", ", since 20", "would reach its limit", "1, the oldest for"):
             assert words in screen, screen
-        user = " ".join(sync.command("user", "19051").text.split())
+        user = " ".join(sync.command("user", "19151").text.split())
         assert "delivery is paused (Wartung 4712) by " in user and "would reach its limit" in user, user
 
         sync.stop()
@@ -134,7 +134,7 @@ def test_a_pause_says_for_how_long_it_may_last_and_its_oldest_user_stays_the_old
         ):
             assert words in screen, screen
         sync.ensure()
-    sync.cidaas.await_user(19_051)
+    sync.cidaas.await_user(19_151)
 
 
 def test_the_connectors_reports_name_the_tables_as_they_are_looked_for(sync: Pipeline, settings: Settings) -> None:
