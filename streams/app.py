@@ -11,15 +11,14 @@ import os
 import sys
 from typing import Any
 
-from mode.loop import use as use_loop
-
 from streams import commands, web
+from streams.event_loop import use_uvloop
 from streams.jobs import Do
 from streams.logs import LOGGING
 from streams.service import App, BatchSchema, broker_credentials, broker_url, web_port
 from streams.settings import ConfigError, load
 
-use_loop("uvloop")  # before anything asks for a loop: a tenth of the worker's CPU time (docs/decisions.md)
+use_uvloop()
 
 try:
     settings = load()

@@ -104,7 +104,7 @@ class Deletes:
     async def _finish(self, job: Job, entry: Entry) -> None:
         await self._delivery.refused.judge([(job, entry)])
         await self._delivery.write([(job, entry)])
-        self._delivery.count([(job, entry)])
+        self._delivery.figures.count([(job, entry)])
         self._delivery.release([job])
 
     async def _second_look(self, job: Job) -> bool:
@@ -113,7 +113,7 @@ class Deletes:
         try:
             row = await self._looks.row(job.id)
         except LegacyAwayError as error:
-            delivery.outcomes["delete_waits_for_legacy"] += 1
+            delivery.figures.outcomes["delete_waits_for_legacy"] += 1
             log.warning("delete waits user=%s: %s", job.id, error)
             self._wait(job, 2.0)
             return False
@@ -121,7 +121,7 @@ class Deletes:
             self._alive.pop(job.user, None)
             return True
         since = self._alive.setdefault(job.user, time.monotonic())
-        delivery.outcomes["delete_not_sent_row_is_there"] += 1
+        delivery.figures.outcomes["delete_not_sent_row_is_there"] += 1
         if time.monotonic() - since > _NEWER_WITHIN and delivery.pipeline.source_is_live():
             del self._alive[job.user]
             log.error("deleted user is in the legacy database user=%s: it will be read again", job.id)

@@ -11,26 +11,22 @@ import contextlib
 import logging
 import math
 import time
-from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from streams import snapshots
-from streams.brake import TRIPPED, Brake
+from streams.brake import Brake
 from streams.calls import Calls, NotOursError
 from streams.cidaas.client import Cidaas
-from streams.control import DELIVERY
 from streams.deletes import Deletes
+from streams.figures import Figures
 from streams.foreign import Foreign
 from streams.jobs import Do, Inspector, Job
-from streams.ledger import Entry, Situation, State, decode
+from streams.ledger import Entry, Situation, State
 from streams.only import Only
-from streams.orders import answered
 from streams.pace import Pace
 from streams.refused import Refused
 from streams.rows import SetAside, write_control
 from streams.source.repair import doubt
-from streams.stages import Stage, Stages
-from streams.tally import Tally
 from streams.upserts import Upserts
 from streams.windows import Windows
 
@@ -79,13 +75,7 @@ class Delivery:
         self._cap = settings.delivery.concurrency + (settings.delivery.concurrency + 1) // 2
         #: users who wait until a person has made upserts possible.
         self._held: set[bytes] = set()
-        #: figures for `status` and /metrics
-        self.confirmed = 0
-        self.outcomes: Counter[str] = Counter()
-        self.notes: Counter[str] = Counter()
-        self.latencies: deque[float] = deque(maxlen=10_000)
-        self.finished = Tally()
-        self.stages = Stages()
+        self.figures = Figures(pipeline.control)
 
     # -- what is pending -------------------------------------------------------------------------------------------
 
@@ -98,24 +88,21 @@ class Delivery:
                 self._add(pack(partition, key), live=False)
 
     async def taken_over(self, partition: Partition) -> None:
-        """Go on with the figures of its former owner, as its tables tell them; before the partition counts as owned.
+        """Learn what its tables tell, before the partition counts as owned.
 
-        A revoke takes all partitions and forgets all figures, so what is learnt here was counted by nobody else. Users
-        with nothing to do are told from pending ones here, too: while delivery is paused, nobody else looks at them.
+        Users with nothing to do are told from pending ones here: while delivery is paused, nobody else looks at them.
         """
         for start in range(0, len(partition.never_live), 500):
             keys = partition.never_live[start : start + 500]
             for key, (snap, known) in zip(keys, partition.read(keys), strict=True):
-                if snap is not None and known is None and self.inspector.never_was(snapshots.decode(snap.value)):
+                if (
+                    snap is not None
+                    and known is None
+                    and self.inspector.has_nothing_to_do(snapshots.decode(snap.value))
+                ):
                     self.joined(partition, key, Situation.NOTHING_TO_DO, False)
             await asyncio.sleep(0)
-        history = partition.history
-        self.finished.learn(time.monotonic(), history.by_age, history.oldest)
-        keys, resumed = history.latest(), self.resumed
-        for stored in partition.ledger.store.get_many(keys) if keys else ():
-            entry = decode(stored.value) if stored is not None else None
-            if entry is not None and entry.latency and entry.at - entry.latency >= resumed:
-                self.latencies.append(entry.latency)
+        self.figures.learn(partition)
 
     def joined(self, partition: Partition, key: bytes, situation: Situation | None, streamed: bool) -> None:
         """Hear of a user whose snapshot or entry was written just now."""
@@ -234,37 +221,6 @@ class Delivery:
         self._tasks.discard(task)
         self.poke()
 
-    async def answer_brake(self) -> None:
-        """Put parked deletes back into the queue when a person has answered the brake; keep its limit right."""
-        while True:
-            await self.pipeline.control.wait_changed()
-            for partition in self.pipeline.partitions():
-                await self.brake.refresh(partition)
-            state = self.pipeline.control.state.get(TRIPPED)
-            if state is None or state.get("on"):
-                continue
-            # Each time, not once for each answer: a delete may be parked at the very moment of the answer.
-            for partition in self.pipeline.partitions():
-                await self._unpark(partition, allowed=bool(state.get("allow")))
-
-    async def _unpark(self, partition: Partition, *, allowed: bool) -> None:
-        """Everything parked was answered, also users whose version is newer than the last decision."""
-        keys = partition.standing(Situation.PARKED)
-        for start in range(0, len(keys), 500):
-            some = keys[start : start + 500]
-            items = []
-            if partition.closing:
-                return  # its next owner does it
-            for key, (_, stored) in zip(some, partition.read(some), strict=True):
-                if stored is not None:
-                    entry = answered(decode(stored.value), allow=allowed, now=time.time())
-                    items.append((key, entry.encode(partition.ledger.owner, partition.ledger.next_count())))
-            await partition.ledger.put(items)
-            if partition.closed:
-                return
-            for key, (snap, stored) in zip(some, partition.read(some), strict=True):
-                self.joined(partition, key, partition.situation(snap, stored), False)
-
     # -- one window --------------------------------------------------------------------------------------------------
 
     async def prepare(self, users: Sequence[bytes], do: Do) -> list[Job]:
@@ -325,7 +281,7 @@ class Delivery:
 
     async def _stale(self, job: Job) -> None:
         """O4: the ledger knows more than the snapshot, so the snapshot is stale: set the user aside."""
-        self.outcomes["stale_snapshot"] += 1
+        self.figures.outcomes["stale_snapshot"] += 1
         log.error("stale snapshot found user=%s partition=%d", job.id, job.partition.number)
         entry = job.entry or Entry()
         entry.version, entry.state, entry.reason = (0, 0), State.IN_DOUBT, "the snapshot was stale"
@@ -404,39 +360,6 @@ class Delivery:
         landed = [queue.done(user) for queue in self.queues.values()]
         return True in landed
 
-    def count(self, results: Iterable[tuple[Job, Entry]]) -> None:
-        """Add finished users to the figures."""
-        done, resumed = 0, self.resumed
-        for _, entry in results:
-            self.outcomes[entry.state.name.lower()] += 1
-            if entry.state is State.CONFIRMED:
-                done += 1
-                self.notes.update(entry.notes)
-                if entry.latency and entry.at - entry.latency >= resumed:
-                    self.latencies.append(entry.latency)
-        self.confirmed += done
-        if done:
-            self.finished.add(time.monotonic(), done)
-
-    @property
-    def resumed(self) -> float:
-        """When delivery was last paused or resumed (Unix seconds; 0 for never).
-
-        What was committed before has waited for a person, which says nothing of the pipeline.
-        """
-        return float((self.pipeline.control.state.get(DELIVERY) or {}).get("at") or 0.0)
-
-    def timed(self, jobs: Sequence[Job], began: float) -> None:
-        """Note how long these users waited for their call, which began then (Unix seconds), and how long it took.
-
-        One in the middle stands for all. Who is sent again, or waited for a person, says nothing of the queue.
-        """
-        job, now, written = jobs[len(jobs) // 2], time.monotonic(), jobs[len(jobs) // 2].written_ms / 1000
-        again = job.entry is not None and job.snap is not None and job.entry.version == job.snap.version
-        self.stages.sample(Stage.CALL, now, time.time() - began, len(jobs))
-        if not again and written >= self.resumed:
-            self.stages.sample(Stage.QUEUE, now, began - written, len(jobs))
-
     def why_waiting(self, partition: Partition, key: bytes) -> str:
         """Why a pending user has not left yet, as far as this worker's memory knows; "" when it is just queued."""
         user = pack(partition, key)
@@ -476,8 +399,7 @@ class Delivery:
             queue.clear()
         self._held.clear()
         self.upserts.forget()
-        self.finished = Tally()
-        self.latencies.clear()
+        self.figures.forget()
 
     async def stop(self) -> None:
         """Close the connections to cidaas."""

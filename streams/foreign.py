@@ -71,7 +71,7 @@ class Foreign:
             self._not_before = time.monotonic() + _RETRY
             log.warning("foreign subs cannot be looked up yet subs=%d: not all partitions answer", len(subs))
             return
-        outcomes = self._pipeline.delivery.outcomes
+        outcomes = self._pipeline.delivery.figures.outcomes
         for sub in sorted(subs):
             user = found.get(sub)
             if user is None:

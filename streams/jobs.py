@@ -108,7 +108,7 @@ class Inspector:
         """The sub of a user id."""
         return self._mapper.sub_of(key.decode())
 
-    def never_was(self, snap: Snapshot) -> bool:
+    def has_nothing_to_do(self, snap: Snapshot) -> bool:
         """Whether a user that the ledger does not know is deleted by its status, and nobody ever saw it live (C1)."""
         row = snap.user.values if snap.user is not None else None
         return row is not None and not snap.seen_live and self._mapper.status_of(row) == "deleted"

@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 import ssl
 from contextlib import asynccontextmanager
-from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
-    KafkaConnectionError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from aiokafka import TopicPartition
 
@@ -26,31 +23,6 @@ if TYPE_CHECKING:
 
 #: Seconds after which a send that the broker has not confirmed has failed for good (D4).
 SEND_DEADLINE = 120
-
-
-def _lost_is_said(send: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a connection that was lost just now a connection error on every event loop.
-
-    uvloop raises RuntimeError then, where asyncio's own loop is silent and the answer fails. aiokafka expects neither
-    in the task that keeps its metadata: that task ends, and the client looks for its broker never again (F6).
-    """
-
-    @wraps(send)
-    def sends(self: AIOKafkaConnection, *args: Any, **options: Any) -> Any:
-        writer = self._writer
-        try:
-            return send(self, *args, **options)
-        except RuntimeError as error:
-            if writer is None or not writer.transport.is_closing():
-                raise
-            self.close(reason=CloseReason.CONNECTION_BROKEN)
-            raise KafkaConnectionError(f"Connection at {self.host}:{self.port} was lost") from error
-
-    return sends
-
-
-AIOKafkaConnection.send = _lost_is_said(AIOKafkaConnection.send)
-AIOKafkaConnection._send_sasl_token = _lost_is_said(AIOKafkaConnection._send_sasl_token)
 
 
 class UnconfirmedError(RuntimeError):

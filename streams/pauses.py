@@ -13,9 +13,8 @@ if TYPE_CHECKING:
 
 def pause_words(record: Mapping[str, Any]) -> str:
     """Why, by whom and since when something is paused; who paused in pipeline.toml did so at no moment."""
-    since = record.get("at")
-    when = time.strftime(", since %Y-%m-%d %H:%M:%S UTC", time.gmtime(since)) if since else ""
-    return f"{record.get('why', '')} ({record.get('who', 'somebody')}{when})"
+    when = _since(record)
+    return f"{record.get('why', '')} ({record.get('who', 'somebody')}{when and f', {when}'})"
 
 
 def lasting(record: Mapping[str, Any], now: float) -> str:
@@ -26,6 +25,10 @@ def lasting(record: Mapping[str, Any], now: float) -> str:
 
 def by(record: Mapping[str, Any]) -> str:
     """Who paused, and when, as far as that is known: to stand behind the reason."""
-    who, since = record.get("who"), record.get("at")
-    when = time.strftime(" since %Y-%m-%d %H:%M:%S UTC", time.gmtime(since)) if since else ""
-    return (f" by {who}" if who else "") + when
+    who, when = record.get("who"), _since(record)
+    return (f" by {who}" if who else "") + (when and f" {when}")
+
+
+def _since(record: Mapping[str, Any]) -> str:
+    at = record.get("at")
+    return time.strftime("since %Y-%m-%d %H:%M:%S UTC", time.gmtime(at)) if at else ""

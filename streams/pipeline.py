@@ -26,6 +26,7 @@ from streams.delivery import Delivery
 from streams.join import Join
 from streams.legacy import Legacy
 from streams.offline import partition_of
+from streams.parked import answer_brake
 from streams.rereads import Rereads
 from streams.runner import JOIN_DEADLINE, Runner
 from streams.state import Changelog, Partition, Store, TableKind, damage, records
@@ -97,10 +98,10 @@ class Pipeline:
         self.rereads = Rereads(self)
         self.sweep = Sweep(self)
         self.watch = Watch(self)
-        self.join = Join(self.settings, self.send, self.delivery.joined, self.delivery.stages)
+        self.join = Join(self.settings, self.send, self.delivery.joined, self.delivery.figures.stages)
         self._upkeep = [
             asyncio.create_task(self._watched(self._mark()), name="marks"),
-            asyncio.create_task(self._watched(self.delivery.answer_brake()), name="brake"),
+            asyncio.create_task(self._watched(answer_brake(self.delivery)), name="brake"),
             asyncio.create_task(self._watched(self.rereads.run()), name="rereads"),
             asyncio.create_task(self._watched(self.sweep.run()), name="sweep"),
             asyncio.create_task(self._watched(self.delivery.upserts.conflicts.run()), name="conflicts"),

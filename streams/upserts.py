@@ -131,7 +131,7 @@ class Upserts:
             self._delivery.release(jobs)  # paused while it waited for its turn
         else:
             self._delivery.calls.users_per_call.append(len(jobs))
-            self._delivery.timed(jobs, began)
+            self._delivery.figures.timed(jobs, began)
             await self._answered(jobs, outcomes)
         return None
 
@@ -196,7 +196,7 @@ class Upserts:
         for job, entry in results:
             if entry.state in (State.CONFIRMED, State.IN_DOUBT):
                 self.freed(job)
-        self._delivery.count(results)
+        self._delivery.figures.count(results)
         self._delivery.release([job for job, _ in results])
 
     def forget(self) -> None:

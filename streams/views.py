@@ -54,7 +54,7 @@ def readiness(pipeline: Pipeline) -> dict[str, Any]:
 
 def _rates(pipeline: Pipeline) -> dict[str, float]:
     """Users a second that were confirmed, by windows, also by former owners of this worker's partitions."""
-    finished, now = pipeline.delivery.finished, time.monotonic()
+    finished, now = pipeline.delivery.figures.finished, time.monotonic()
     return {f"{seconds}s": finished.rate(now, seconds) for seconds in WINDOWS}
 
 
@@ -117,16 +117,16 @@ def status(pipeline: Pipeline) -> dict[str, Any]:
         "queued": len(delivery.queues[Do.UPSERT]) + len(delivery.queues[Do.DELETE]),
         "waiting": delivery.queues[Do.UPSERT].waiting + delivery.queues[Do.DELETE].waiting,
         "in_flight": sum(queue.in_flight for queue in delivery.queues.values()),
-        "confirmed": delivery.confirmed,
+        "confirmed": delivery.figures.confirmed,
         "calls": delivery.calls.pace.limits.calls,
         "away": delivery.calls.pace.away,
-        "outcomes": dict(delivery.outcomes + delivery.calls.outcomes),
-        "notes": dict(delivery.notes),
+        "outcomes": dict(delivery.figures.outcomes + delivery.calls.outcomes),
+        "notes": dict(delivery.figures.notes),
         "rate": _rates(pipeline),
         "oldest_pending": oldest,
         "users_per_call": percentile(delivery.calls.users_per_call, 0.5),
-        "latency": spread(delivery.latencies),
-        "stages": delivery.stages.body(time.monotonic()),
+        "latency": spread(delivery.figures.latencies),
+        "stages": delivery.figures.stages.body(time.monotonic()),
         "heartbeat_age": time.time() - control.heartbeat_at if control.heartbeat_at else None,
         "source_lsn": control.source_lsn,
         "last_commit_us": pipeline.join.last_commit_us,

@@ -105,6 +105,11 @@ class Actor(NamedTuple):
             account = str(uid)
         return cls(account, env.get("SYNC_OPERATOR", "").strip() or env.get("SUDO_USER", ""), socket.gethostname())
 
+    @property
+    def name(self) -> str:
+        """The person, or the account if nobody says who that is."""
+        return self.person or self.account
+
 
 @dataclass(slots=True)
 class Act:

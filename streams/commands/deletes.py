@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from streams import brake
+from streams.audit.records import Actor
 from streams.commands import base, consent, orders, recording
 from streams.ledger import Situation
 from streams.offline import Controls
@@ -106,7 +106,7 @@ async def _answer(
             would = f"{count} deletes decided within the window would {_would(word)}."
             consent.preview(would, as_json=as_json, decisions=count)
             return base.OK
-        allow, who = word is Word.ALLOW, getpass.getuser()
+        allow, who = word is Word.ALLOW, Actor.here().name
         body: dict[str, Any] = brake.answer(control.state, settings.brake, allow=allow, who=who)
         await control.put(brake.TRIPPED, body)
     said = "allowed: the parked deletes leave now" if allow else "rejected: these users stay at cidaas"
@@ -122,7 +122,7 @@ async def _answer_users(settings: Settings, users: tuple[str, ...], word: Word, 
         would = f"the deletes of {orders.many(found)} would {_would(word)}."
         consent.preview(would, as_json=as_json, users=[{"user": user["user"]} for user in found])
         return base.OK
-    who = getpass.getuser()
+    who = Actor.here().name
     answers = [(user["user"], Answer(word, who, tuple(user["version"]))) for user in found]
     placed = await orders.order(settings, answers)
     said = f"asked for, of {orders.many(placed)}; `deletes list` shows who is still parked"

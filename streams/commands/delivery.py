@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from streams.audit.records import Actor
 from streams.commands import base, consent, recording, room
 from streams.control import DELETES, DELIVERY
 from streams.offline import Controls
@@ -58,7 +58,7 @@ def _assert_one(deletes: bool, everything: bool) -> None:
 
 
 async def _pause(settings: Settings, why: str, *, deletes: bool, as_json: bool) -> None:
-    record: dict[str, Any] = {"paused": True, "why": why, "who": getpass.getuser(), "at": time.time()}
+    record: dict[str, Any] = {"paused": True, "why": why, "who": Actor.here().name, "at": time.time()}
     async with Controls(settings) as control:
         before = _held(control.state, DELETES if deletes else DELIVERY)
         await control.put(DELETES if deletes else DELIVERY, record)
@@ -79,7 +79,7 @@ async def _pause(settings: Settings, why: str, *, deletes: bool, as_json: bool) 
 
 
 async def _resume(settings: Settings, *, deletes: bool, as_json: bool) -> None:
-    record: dict[str, Any] = {"paused": False, "who": getpass.getuser(), "at": time.time()}
+    record: dict[str, Any] = {"paused": False, "who": Actor.here().name, "at": time.time()}
     async with Controls(settings) as control:
         before = {name: held for name in (DELIVERY, DELETES) if (held := _held(control.state, name)) is not None}
         # Always, for it ends `delivery.start = "paused"`, of which no record stands.

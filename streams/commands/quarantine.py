@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from streams.audit.records import Actor
 from streams.cidaas.refusals import remedy
 from streams.commands import base, consent, orders, recording
 from streams.commands.user import look_up, text
@@ -87,7 +87,7 @@ def commands(settings: Settings) -> list[click.Command]:
     ) -> int:
         situations = (_DROPPED,) if dropped else (_REFUSED, _DROPPED)
         found = await orders.chosen(settings, users, situations, reason, everybody)
-        control = Resync(getpass.getuser())
+        control = Resync(Actor.here().name)
         asked = [(user["user"], control) for user in found]
         yes = recording.one_named(users=users, yes=yes)
         return await _give(settings, asked, found, "sent again", yes=yes, as_json=as_json)
@@ -105,7 +105,7 @@ def commands(settings: Settings) -> list[click.Command]:
     @recording.recorded(settings, recording.one_named)
     async def drop(users: tuple[str, ...], reason: str, everybody: bool, yes: bool, as_json: bool) -> int:
         found = await orders.chosen(settings, users, (_REFUSED,), reason, everybody)
-        who = getpass.getuser()
+        who = Actor.here().name
         asked = [(user["user"], Answer(Word.DROP, who, tuple(user["version"]))) for user in found]
         yes = recording.one_named(users=users, yes=yes)
         return await _give(settings, asked, found, "signed off and not sent in this version", yes=yes, as_json=as_json)

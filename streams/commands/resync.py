@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from aiokafka.errors import KafkaError
 
+from streams.audit.records import Actor
 from streams.commands import base, consent, orders, recording
 from streams.commands.progress import progress
 from streams.offline import first_since, partition_of, read_known
@@ -192,7 +192,7 @@ async def _give(settings: Settings, chosen: Chosen, *, yes: bool, as_json: bool)
 
 async def _order(settings: Settings, users: list[str]) -> None:
     """Ask for all of them, some at a time; what interrupts it is told how far it came."""
-    control, asked = Resync(getpass.getuser()), 0
+    control, asked = Resync(Actor.here().name), 0
     try:
         async with orders.Desk(settings) as desk:
             with progress("users asked for", len(users)) as done:

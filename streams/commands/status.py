@@ -265,7 +265,10 @@ def _problems(
         )
         add("control_away", what, remedy)
     for worker in workers:
-        if worker.get("trouble"):
+        if "owned" not in worker:
+            remedy = "Look whether its process runs. When it has ended, others take its partitions over in seconds."
+            add("worker_away", f"worker {worker['worker']} {worker['trouble']}", remedy)
+        elif worker["trouble"]:
             add("cidaas", f"worker {worker['worker']}: {worker['trouble']}", "It goes on by itself when that is cured.")
         if worker.get("starting"):
             add("starting", f"worker {worker['worker']} is still starting", "Wait a moment.")

@@ -166,7 +166,8 @@ def _output_plugins(server: Server) -> Check:
             f"output_plugin_libraries ({allowed}) does not allow pgoutput",
             f"ALTER SYSTEM SET output_plugin_libraries = 'pgoutput' (add it to what is there), {_RELOAD}.",
         )
-    return ok("output_plugin", "pgoutput may be used")
+    known = "pgoutput may be used" if allowed is not None else "nothing is known that forbids pgoutput"
+    return ok("output_plugin", known)
 
 
 def _encoding(server: Server) -> Check:

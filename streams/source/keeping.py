@@ -5,18 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from psycopg import sql
-
-from streams.legacy import Legacy, LegacyAwayError
+from streams.legacy import LegacyAwayError
+from streams.quantities import size
+from streams.source.look import slot_now
 
 if TYPE_CHECKING:
     from streams.settings import Settings
-
-_KEPT = sql.SQL(
-    "SELECT pg_size_bytes(current_setting('max_slot_wal_keep_size')) AS most, "
-    "(SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint END "
-    "FROM pg_replication_slots WHERE slot_name = {name}) AS kept"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +41,8 @@ class Kept:
 
 async def keeping(settings: Settings) -> Kept:
     """Ask the database; what does not answer is noted, not raised."""
-    legacy = Legacy(settings)
     try:
-        (row,) = await legacy.query(_KEPT.format(name=sql.Literal(settings.source.name)))
+        slot, _ = await slot_now(settings)
     except LegacyAwayError as error:
         return Kept(away=str(error))
-    finally:
-        await legacy.close()
-    return Kept(row["kept"], row["most"] if row["most"] >= 0 else None)
-
-
-def size(number: int) -> str:
-    """Bytes, by 1024 as PostgreSQL counts them."""
-    for unit, power in (("GiB", 30), ("MiB", 20)):
-        if number >= 1 << power:
-            return f"{number / (1 << power):,.1f} {unit}"
-    return f"{number / 1024:.1f} KiB"
+    return Kept() if slot is None else Kept(slot.kept_bytes, slot.limit_bytes)

@@ -15,6 +15,7 @@ from world import World
 
 from streams.brake import FIGURE, TRIPPED, Brake, Verdict, answer, total
 from streams.ledger import Situation, State
+from streams.parked import answer_brake
 from streams.state.decisions import Decisions
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def play(path: Path, scenario: Callable[[World], Awaitable[None]]) -> None:
     async def played() -> None:
         world = await World.start(path, clock, settings=BRAKED)
         world.go()
-        task = asyncio.create_task(world.delivery.answer_brake())
+        task = asyncio.create_task(answer_brake(world.delivery))
         await scenario(world)
         task.cancel()
         assert world.pipeline.crashed is None, world.pipeline.crashed

@@ -17,6 +17,7 @@ from world import World
 from streams import brake
 from streams.commands import base, deletes, orders
 from streams.ledger import Entry, Situation
+from streams.parked import answer_brake
 from streams.rows import Answer, Resync, Word
 from streams.standing import Standing
 
@@ -36,7 +37,7 @@ def play(path: Path, scenario: Callable[[World], Awaitable[None]]) -> None:
     async def played() -> None:
         world = await World.start(path, clock, settings=BRAKED)
         world.go()
-        task = asyncio.create_task(world.delivery.answer_brake())
+        task = asyncio.create_task(answer_brake(world.delivery))
         await world.sign_up(*range(1, 31))
         await world.in_sync(*range(1, 31))
         await scenario(world)
@@ -124,7 +125,7 @@ def test_an_allowed_delete_still_looks_into_the_database(tmp_path: Path) -> None
         await say(world, Word.ALLOW, 1)
         await asyncio.sleep(30)
         assert world.tenant.count("delete") == 0
-        assert world.delivery.outcomes["delete_not_sent_row_is_there"] > 0
+        assert world.delivery.figures.outcomes["delete_not_sent_row_is_there"] > 0
 
     play(tmp_path, scenario)
 

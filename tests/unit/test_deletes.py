@@ -433,16 +433,21 @@ def test_an_accepted_purge_is_confirmed_only_when_the_user_is_gone(tmp_path: Pat
     play(tmp_path, scenario, PURGE)
 
 
+async def back_after_a_purge(world: World, effect: float) -> None:
+    """User 1 was purged, which takes effect after so many seconds, and has signed up again in the meantime."""
+    await there(world, 1)
+    accepted(world, effect)
+    await world.remove(1)
+    await world.until(lambda: world.tenant.count("delete") == 1, "the purge", 10.0)
+    await asyncio.sleep(1)
+    await world.sign_up(1)
+
+
 def test_no_upsert_overtakes_a_purge(tmp_path: Path) -> None:
     """C8: the purge would delete the user who has just signed up again, and the ledger would say *confirmed*."""
 
     async def scenario(world: World) -> None:
-        await there(world, 1)
-        accepted(world, 30.0)
-        await world.remove(1)
-        await world.until(lambda: world.tenant.count("delete") == 1, "the purge", 10.0)
-        await asyncio.sleep(1)
-        await world.sign_up(1)
+        await back_after_a_purge(world, 30.0)
         await asyncio.sleep(20)
         assert world.tenant.count("bulk") == 1, "the purge is not proved yet"
         await world.in_sync(1, seconds=120.0)
@@ -456,12 +461,7 @@ def test_a_purge_is_remembered_over_a_crash(tmp_path: Path) -> None:
     """C8: the next owner must neither overtake it nor take its acceptance for the end."""
 
     async def scenario(world: World) -> None:
-        await there(world, 1)
-        accepted(world, 60.0)
-        await world.remove(1)
-        await world.until(lambda: world.tenant.count("delete") == 1, "the purge", 10.0)
-        await asyncio.sleep(1)
-        await world.sign_up(1)
+        await back_after_a_purge(world, 60.0)
         await world.stop()
         second = await World.start(world.path, world.clock, settings=PURGE, former=world)
         second.go()
@@ -478,11 +478,7 @@ def test_a_user_whose_purge_is_waited_for_is_not_queued_a_second_time(tmp_path: 
     """After a source was read to its end, what is pending is queued once more; in both queues it went in two calls."""
 
     async def scenario(world: World) -> None:
-        await there(world, 1)
-        accepted(world, 30.0)
-        await world.remove(1)
-        await world.until(lambda: world.tenant.count("delete") == 1, "the purge", 10.0)
-        await world.sign_up(1)
+        await back_after_a_purge(world, 30.0)
         queues, user = world.delivery.queues, world.user(1)
         while world.where(1) is not Situation.IN_SYNC:
             world.partition.replay_end = 1

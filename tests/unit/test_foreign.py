@@ -103,7 +103,7 @@ def test_the_user_whose_sub_was_answered_is_sent_again(tmp_path: Path) -> None:
         await world.until(lambda: right(world, 1), "user 1 as it was", 10.0)
         await world.in_sync(1, 2, seconds=60.0)
         assert right(world, 1) and right(world, 2)
-        assert world.delivery.outcomes["foreign_sub_put_in_doubt"] == 1 and notes(world) == []
+        assert world.delivery.figures.outcomes["foreign_sub_put_in_doubt"] == 1 and notes(world) == []
 
     play(tmp_path, scenario)
 
@@ -177,7 +177,7 @@ def test_a_sub_of_nobody_is_said_and_counted(tmp_path: Path, caplog: pytest.LogC
         del world.tenant.users[NOBODY]  # it holds the address
         await world.in_sync(1, seconds=60.0)
         await world.until(lambda: not notes(world), "looked for", 10.0)
-        assert world.delivery.outcomes["foreign_sub_of_nobody"] == 1
+        assert world.delivery.figures.outcomes["foreign_sub_of_nobody"] == 1
         assert f"none of our users sub={NOBODY}" in caplog.text
 
     play(tmp_path, scenario)
@@ -230,6 +230,6 @@ def test_other_workers_are_asked_and_until_they_answer_the_note_stays(
             assert found == [b"77"] and notes(world) == []
         else:
             assert found == [] and world.delivery.foreign.waiting() == 1
-            assert world.delivery.outcomes["foreign_sub_of_nobody"] == 0
+            assert world.delivery.figures.outcomes["foreign_sub_of_nobody"] == 0
 
     play(tmp_path, scenario, SETTINGS)

@@ -136,7 +136,7 @@ def test_a_stale_snapshot_is_never_sent(lost: str) -> None:
         await world.until(lambda: bool(world.pipeline.sent), "it is set aside", 5.0)
         await asyncio.sleep(1)
         assert world.tenant.calls == [] and world.entry(1).state is State.IN_DOUBT
-        assert world.entry(1).version == (0, 0) and world.delivery.outcomes["stale_snapshot"] == 1
+        assert world.entry(1).version == (0, 0) and world.delivery.figures.outcomes["stale_snapshot"] == 1
         await world.joined()
         assert world.where(1) is Situation.SET_ASIDE
 

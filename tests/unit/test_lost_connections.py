@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import uvloop
-from aiokafka.conn import create_conn
+from aiokafka.conn import AIOKafkaConnection, create_conn
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.metadata import MetadataRequest
 
-from streams import kafka
+from streams.event_loop import lost_is_said
 
 if TYPE_CHECKING:
     import pytest
 
 #: ApiVersions: error code, then (key, oldest, newest) of Metadata and of ApiVersions itself.
 _VERSIONS = struct.pack(">hi", 0, 2) + struct.pack(">hhh", 3, 0, 5) + struct.pack(">hhh", 18, 0, 2)
+#: aiokafka's own, whether or not it is changed in this process.
+_SEND = getattr(AIOKafkaConnection.send, "__wrapped__", AIOKafkaConnection.send)
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends RST
 
 
@@ -51,14 +55,22 @@ async def _send_until_lost() -> list[Exception]:
     return raised
 
 
-def test_a_connection_that_was_lost_just_now_is_a_connection_error() -> None:
+def test_a_connection_that_was_lost_just_now_is_a_connection_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AIOKafkaConnection, "send", lost_is_said(_SEND))
     raised = uvloop.run(_send_until_lost())
     assert raised
     assert all(isinstance(error, KafkaConnectionError) for error in raised), raised
 
 
 def test_without_our_care_it_would_be_an_error_that_aiokafka_does_not_expect(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kafka.AIOKafkaConnection, "send", kafka.AIOKafkaConnection.send.__wrapped__)
+    monkeypatch.setattr(AIOKafkaConnection, "send", _SEND)
     raised = uvloop.run(_send_until_lost())
     assert raised
     assert not any(isinstance(error, KafkaConnectionError) for error in raised), raised
+
+
+def test_the_worker_takes_that_care() -> None:
+    """The app's own module, in a process of its own: it changes the library for all of it."""
+    code = "import streams.app; from aiokafka.conn import AIOKafkaConnection as c; print(c.send.__wrapped__.__name__)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["send"]

@@ -31,7 +31,7 @@ class Asked:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.control = FakeControl()
         monkeypatch.setattr(delivery, "Controls", lambda _: self)
-        monkeypatch.setattr("getpass.getuser", lambda: "ben")
+        monkeypatch.setenv("SYNC_OPERATOR", "ben")
 
     async def __aenter__(self) -> FakeControl:
         return self.control

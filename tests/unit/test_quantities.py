@@ -19,7 +19,15 @@ def test_durations(seconds: float, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "words"), [(0, "0 bytes"), (1536, "2 KiB"), (-5 << 20, "-5 MiB"), (3 << 29, "1.5 GiB")]
+    ("number", "words"),
+    [
+        (0, "0 bytes"),
+        (512, "512 bytes"),
+        (1536, "2 KiB"),
+        (-5 << 20, "-5 MiB"),
+        (3 << 29, "1.5 GiB"),
+        (5 << 40, "5,120.0 GiB"),
+    ],
 )
 def test_sizes(number: float, words: str) -> None:
     assert size(number) == words

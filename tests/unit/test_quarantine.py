@@ -463,7 +463,7 @@ def test_latency_leaves_out_what_waited_for_a_person(tmp_path: Path) -> None:
     """A retry of a user from last week, and a weekend's pause, would make p99 days for the next 10,000 users."""
 
     async def scenario(world: World) -> None:
-        latencies = world.delivery.latencies
+        latencies = world.delivery.figures.latencies
 
         async def change(number: int) -> None:
             value = envelope("u", "users", world.lsn(), user_row(number), __source_ts_us=int(world.clock.time() * 1e6))

@@ -14,6 +14,7 @@ from world import World
 from streams.brake import FIGURE, TRIPPED, Verdict, answer
 from streams.control import DELIVERY
 from streams.ledger import Situation
+from streams.parked import answer_brake
 from streams.source.faults import Fault, record_name
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def test_a_delete_that_is_being_parked_when_the_answer_comes_hears_of_it(tmp_pat
     async def scenario() -> None:
         world = await World.start(tmp_path, clock, settings=BRAKED)
         control = world.pipeline.control
-        answers = asyncio.create_task(world.delivery.answer_brake())
+        answers = asyncio.create_task(answer_brake(world.delivery))
         world.go()
         await world.sign_up(1, 2, 3)
         await world.in_sync(1, 2, 3)
@@ -117,7 +118,7 @@ def test_a_mapping_that_deletes_unchanged_users_is_braked(tmp_path: Path, allow:
         await first.stop()
         world = await World.start(tmp_path, clock, settings=wrong, former=first, mapping="00112233445566aa")
         control = world.pipeline.control
-        answers = asyncio.create_task(world.delivery.answer_brake())
+        answers = asyncio.create_task(answer_brake(world.delivery))
         world.go()
         parked = world.partition.counts
         await world.until(lambda: parked[Situation.PARKED] == 2, "both are parked", 60)

@@ -97,7 +97,7 @@ def changed(world: World, number: int) -> Awaitable[None]:
 def figures(world: World) -> dict[str, Any]:
     """What the worker says of rates, ages and latencies."""
     pipeline: Any = SimpleNamespace(delivery=world.delivery)
-    return {"rate": views._rates(pipeline), "latencies": sorted(world.delivery.latencies)}
+    return {"rate": views._rates(pipeline), "latencies": sorted(world.delivery.figures.latencies)}
 
 
 def test_rates_and_latencies_outlive_the_worker(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_the_stages_of_a_change_are_measured_on_its_way(tmp_path: Path) -> None:
         world.go()
         await changed(world, 1)
         await world.in_sync(1)
-        found = shares([world.delivery.stages.body(clock.now)])
+        found = shares([world.delivery.figures.stages.body(clock.now)])
         assert set(found) == {stage.value for stage in Stage}
         assert found["call"].seconds == pytest.approx(0.01, abs=0.005)  # what the tenant takes
         assert found["queue"].seconds == pytest.approx(SETTINGS.delivery.quiet, abs=0.005)

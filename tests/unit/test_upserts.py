@@ -452,7 +452,7 @@ def test_while_nothing_succeeds_nobody_is_blamed(tmp_path: Path) -> None:
         world.tenant.fault = raising(*[Kind.SERVER] * 8)
         world.go()
         await world.in_sync(*range(1, 6))
-        assert world.delivery.outcomes["quarantined"] == 0
+        assert world.delivery.figures.outcomes["quarantined"] == 0
 
     play(tmp_path, scenario)
 
@@ -466,7 +466,7 @@ def test_trouble_on_the_way_blames_nobody(tmp_path: Path, kind: Kind) -> None:
         world.tenant.fault = raising(*[kind] * 15)
         world.go()
         await world.in_sync(*range(1, 4))
-        assert world.delivery.outcomes["quarantined"] == 0
+        assert world.delivery.figures.outcomes["quarantined"] == 0
 
     play(tmp_path, scenario)
 
@@ -484,7 +484,7 @@ def test_what_only_a_person_can_cure_is_tried_once_a_minute_and_loses_nobody(tmp
         assert world.delivery.calls.trouble and world.tenant.count("bulk") == 1
         await world.in_sync(1)
         assert world.clock.now - began > 9 * 60
-        assert world.delivery.outcomes["quarantined"] == 0 and not world.delivery.calls.trouble
+        assert world.delivery.figures.outcomes["quarantined"] == 0 and not world.delivery.calls.trouble
 
     play(tmp_path, scenario)
 
@@ -648,7 +648,7 @@ def test_a_clock_that_is_set_makes_nobody_wait_for_hours(tmp_path: Path, hours: 
         world.tenant.fault = lambda _: answers.pop() if answers else None
         world.go()
         await world.sign_up(1)
-        await world.until(lambda: world.delivery.outcomes["retrying"] == 2, "refused twice")
+        await world.until(lambda: world.delivery.figures.outcomes["retrying"] == 2, "refused twice")
         world.clock.set_by = hours * 3600.0
         await world.in_sync(1, seconds=60.0)
 

@@ -50,7 +50,7 @@ class World:
         with patch("streams.delivery.Cidaas", lambda *_, **__: self.tenant):
             self.delivery = Delivery(self.pipeline)  # type: ignore[arg-type]
         self.delivery.calls.pace._clock = clock.monotonic
-        self.join = Join(settings, self._send, self.delivery.joined, self.delivery.stages)
+        self.join = Join(settings, self._send, self.delivery.joined, self.delivery.figures.stages)
         self.pipeline.send = self._send  # type: ignore[method-assign]
         self.partition: Partition
         self._joined = 0
