@@ -75,23 +75,25 @@ def test_rates_and_latencies_go_on_after_a_kill(fresh: Callable[[str], Pipeline]
     sync.legacy.sign_up(*LIVE)
     until(lambda: all(sync.cidaas.entity(user) for user in LIVE), "the new users are there")
     until(lambda: worker.count("pending") == 0, "nothing to do")
+    asked = time.monotonic()
     before = status(sync)
+    answered = time.monotonic()
     assert before["rate_users_per_second"]["15_min"] > 2_900 / 900
     assert before["latency_seconds"]["users"] >= len(LIVE)
     assert set(before["stages"]) >= {"topic_to_snapshot", "queue", "call"}, "where the time goes was measured"
     assert before["slowest"]["stage"] in before["stages"] and before["slowest"]["share"] > 0
 
-    began = time.monotonic()
     worker.kill()
     sync.start()
-    after, passed = status(sync), time.monotonic() - began
+    least = time.monotonic() - answered
+    after = status(sync)
+    most = time.monotonic() - asked
     for window in ("5_min", "15_min"):
         rate = before["rate_users_per_second"][window]
         # The load was a moment ago, so the rate falls with each second that passes, and not to nothing.
         lived = 3_000 / rate
-        assert after["rate_users_per_second"][window] == pytest.approx(rate * lived / (lived + passed), rel=0.25), (
-            window
-        )
+        lowest, highest = (rate * lived / (lived + passed) for passed in (most, least))
+        assert 0.9 * lowest < after["rate_users_per_second"][window] < 1.1 * highest, (window, before, after)
     assert after["latency_seconds"]["users"] >= len(LIVE), "of a user only its last confirmation is kept"
     assert after["latency_seconds"]["p99"] > 0
 
