@@ -84,6 +84,8 @@ class Ours:
 
     name, title, reads = OURS, "this pipeline", "topic"
     modes = frozenset(("join", "deliver"))
+    #: calls in flight of one worker.
+    concurrency = CONCURRENCY
 
     def start(self, run: Run, mode: str) -> Child:
         """Start `faust -A streams.app worker`; in mode join the delivery is paused."""
@@ -94,7 +96,7 @@ class Ours:
         run.folder.mkdir(parents=True, exist_ok=True)
         config = run.folder / "pipeline.toml"
         if not config.exists():
-            config.write_text(configured(run.group, run.prefix))
+            config.write_text(configured(run.group, run.prefix, self.concurrency))
             (run.folder / "port").write_text(str(_free_port()))
         return run.layout.environment(
             {
@@ -130,10 +132,11 @@ class Ours:
 
 
 class Pair(Ours):
-    """Two of our workers, which share the partitions: one process of Python is one core."""
+    """Two of our workers, which share the partitions, and the calls in flight: one process of Python is one core."""
 
     name, title = PAIR, "this pipeline, two workers"
     modes = frozenset(("deliver",))
+    concurrency = CONCURRENCY // 2
 
     def start(self, run: Run, mode: str) -> Child:
         """Start both."""
@@ -194,11 +197,11 @@ def contenders(names: Collection[str] | None = None) -> list[Contender]:
     return [one for one in everybody if names is None or one.name in names]
 
 
-def configured(app_id: str, prefix: str) -> str:
-    """The delivered pipeline.toml with another app id and another prefix of the source's topics."""
+def configured(app_id: str, prefix: str, concurrency: int = CONCURRENCY) -> str:
+    """The delivered pipeline.toml with another app id, another prefix of the source's topics, and so many calls."""
     text = (ROOT / "pipeline.toml").read_text()
-    for key, value in (("app_id", app_id), ("prefix", prefix)):
-        text, found = re.subn(rf'^{key} = ".*?"', f'{key} = "{value}"', text, count=1, flags=re.MULTILINE)
+    for key, value in (("app_id", f'"{app_id}"'), ("prefix", f'"{prefix}"'), ("concurrency", str(concurrency))):
+        text, found = re.subn(rf'^{key} = (".*?"|\d+)', f"{key} = {value}", text, count=1, flags=re.MULTILINE)
         assert found == 1, f"pipeline.toml has no line {key} = ..."
     return text
 

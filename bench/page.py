@@ -120,6 +120,8 @@ def _targets(results: Results) -> str:
 def _verdict(target: Target, found: Measured) -> str:
     if target.must and not found.must:
         return "**missed**"
+    if found.workers > 1 and (found.must if target.must else found.aim):
+        return "holds with two workers"
     if found.aim is None:
         return "holds"
     if target.must:

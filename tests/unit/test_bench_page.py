@@ -70,6 +70,17 @@ def test_a_reason_is_quoted_only_while_the_aim_is_missed() -> None:
     assert "no reason is known" in page.measured(missed, {})
 
 
+@pytest.mark.parametrize(
+    ("one", "two", "words"), [(13, 20, "holds"), (9, 13, "holds with two workers"), (9, 11, "**missed**")]
+)
+def test_what_takes_two_workers_is_said(one: float, two: float, words: str) -> None:
+    """A figure that two processes bring must not be taken for one that a single worker brings."""
+    runs = [delivered("ours", 1, one), delivered("pair", 1, two), delivered("kafka_streams", 1, 10)]
+    lines = page.measured(made(deliver=runs), {}).splitlines()
+    line = next(line for line in lines if line.startswith("| deliver, 0 ms, against Kafka Streams"))
+    assert line.endswith(f"| {words} |"), line
+
+
 @pytest.mark.parametrize(("second", "words"), [(120.0, "does not grow"), (400.0, "the lag grows")])
 def test_a_growing_lag_is_seen(second: float, words: str) -> None:
     """A short run can look quick while it falls behind."""
