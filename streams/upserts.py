@@ -83,20 +83,21 @@ class Upserts:
         return kept
 
     async def _announce(self, jobs: list[Job]) -> None:
-        """Put users in doubt whose confirmed version goes out under another mapping, before it goes (C2).
+        """Note before a call what else nobody could know after a crash in it and a return to the former mapping.
 
-        Otherwise a crash after the call and a return to the former mapping would leave an entry that looks confirmed.
+        A confirmed version that goes out under another mapping would look confirmed again (C2). A user whom no record
+        showed live, and who is live by a new mapping alone, would look like one that never was at cidaas (C1).
         """
-        changed = [
-            job
-            for job in jobs
-            if job.entry is not None
-            and job.snap is not None
-            and job.entry.state is State.CONFIRMED
-            and job.entry.version == job.snap.version
-        ]
-        if changed:
-            entries = [(job, replace(job.entry, state=State.IN_DOUBT)) for job in changed if job.entry is not None]
+        entries: list[tuple[Job, Entry]] = []
+        for job in jobs:
+            snap, entry = job.snap, job.entry
+            if snap is None:
+                continue
+            if entry is None and not snap.seen_live:
+                entries.append((job, replace(job.next_entry(State.IN_DOUBT, time.time()), attempts=0)))
+            elif entry is not None and entry.state is State.CONFIRMED and entry.version == snap.version:
+                entries.append((job, replace(entry, state=State.IN_DOUBT, process_state="")))
+        if entries:
             await self._delivery.write(entries)
             for job, entry in entries:
                 job.entry = entry
