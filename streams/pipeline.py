@@ -233,8 +233,8 @@ class Pipeline:
     # -- upkeep ----------------------------------------------------------------------------------------------------
 
     def partitions(self) -> list[Partition]:
-        """The partitions that are completely owned."""
-        return [r.partition for r in self.runners.values() if r.partition is not None and r.partition.owned.is_set()]
+        """The partitions that are completely owned, and can be read."""
+        return [r.partition for r in self.runners.values() if r.partition is not None and r.partition.readable]
 
     def partition_of(self, key: bytes) -> int:
         """The partition of a user."""

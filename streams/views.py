@@ -176,7 +176,7 @@ def user(pipeline: Pipeline, user_id: str) -> dict[str, Any] | None:
     key = user_id.encode()
     number = pipeline.partition_of(key)
     runner = pipeline.runners.get(number)
-    if runner is None or runner.partition is None or not runner.partition.owned.is_set():
+    if runner is None or runner.partition is None or not runner.partition.readable:
         return None
     partition = runner.partition
     ((snap, entry),) = partition.read([key])
@@ -198,7 +198,7 @@ def applied(pipeline: Pipeline, ids: Iterable[str]) -> dict[str, list[int]]:
         key = user_id.encode()
         runner = pipeline.runners.get(pipeline.partition_of(key))
         partition = runner.partition if runner is not None else None
-        if partition is None or partition.closed or not partition.owned.is_set():
+        if partition is None or not partition.readable:
             continue
         stored = partition.snapshots.store.get(key)
         found[user_id] = list(snapshots.head(stored.value).applied) if stored is not None else [0, 0]
@@ -211,6 +211,8 @@ async def whose(pipeline: Pipeline, subs: Iterable[str]) -> dict[str, Any]:
     users: dict[str, str] = {}
     partitions: list[int] = []
     for partition in pipeline.partitions():
+        if partition.closing:
+            continue
         for seen, (key, _) in enumerate(partition.snapshots.store.items(), 1):
             sub = wanted.get(normal_sub(pipeline.delivery.inspector.sub_of(key)))
             if sub is not None:

@@ -239,6 +239,11 @@ class Partition:
 
     # -- reading both tables ---------------------------------------------------------------------------------------
 
+    @property
+    def readable(self) -> bool:
+        """Whether it is completely owned and its stores are open; in a revoke they close while others run."""
+        return self.owned.is_set() and not self.closed
+
     def read(self, keys: Sequence[bytes]) -> list[tuple[Stored | None, Stored | None]]:
         """Return (snapshot, ledger entry) of each key, as they are in the store (D1)."""
         return list(zip(self.snapshots.store.get_many(keys), self.ledger.store.get_many(keys), strict=True))

@@ -15,6 +15,7 @@ import orjson
 from streams.cidaas.answers import Outcome, OutcomeKind
 from streams.cidaas.client import DeleteOutcome
 from streams.cidaas.errors import CidaasError
+from streams.pipeline import Pipeline as Real
 from streams.rows import CREDENTIALS, USERS, RowChange
 from streams.settings import Settings, load
 from streams.state import Changelog, Partition, Store, Stored, TableKind
@@ -463,7 +464,7 @@ class Pipeline:
         self.runners[partition.number] = SimpleNamespace(partition=partition)
 
     def partitions(self) -> list[Partition]:
-        return [runner.partition for runner in self.runners.values() if runner.partition.owned.is_set()]
+        return Real.partitions(self)  # type: ignore[arg-type]
 
     def partition_of(self, key: bytes) -> int:
         return 0

@@ -54,6 +54,21 @@ def play(path: Path, scenario: Callable[[World], Awaitable[None]], settings: Any
     run(played(), clock)
 
 
+def test_a_partition_that_was_given_up_a_moment_ago_is_not_read(tmp_path: Path) -> None:
+    """Asked in the middle of a rebalance, a worker would answer with an error instead of with what it still has."""
+
+    async def scenario(world: World) -> None:
+        pipeline: Any = world.pipeline
+        await world.sign_up(1)
+        assert [one.number for one in pipeline.partitions()] == [0] and views.user(pipeline, "1") is not None
+        await world.partition.close()
+        assert pipeline.partitions() == [] and views.user(pipeline, "1") is None
+        assert views.applied(pipeline, ["1"]) == {}
+        assert await views.whose(pipeline, [world.sub(1)]) == {"users": {}, "partitions": []}
+
+    play(tmp_path, scenario)
+
+
 def rows(world: World, number: int, status: str = "active", **fields: Any) -> dict[str, Any]:
     """What the database has of a user that `World.sign_up` made."""
     row, credential = user_row(number, status=status, **fields), credential_row(number * 10, number)

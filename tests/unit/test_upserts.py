@@ -773,7 +773,9 @@ def test_a_new_mapping_that_changes_the_user_is_sent_and_in_doubt_before(tmp_pat
 
 
 @pytest.mark.parametrize("former", ["deleted", "not_selected"])
-def test_who_is_live_by_a_new_mapping_alone_is_remembered_after_a_crash_and_a_return(tmp_path: Path, former: str) -> None:
+def test_who_is_live_by_a_new_mapping_alone_is_remembered_after_a_crash_and_a_return(
+    tmp_path: Path, former: str
+) -> None:
     """C1: the former mapping never saw the user live, so only a note from before the call tells that it was sent."""
     mapping = SETTINGS.mapping
     if former == "deleted":
