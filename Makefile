@@ -48,9 +48,7 @@ demo: .venv/.ready
 	@$(PY) -m demo --users $(USERS)
 
 test: .venv/.ready
-	@$(PY) -m pytest tests/unit tests/integration
-	@$(PY) -m pytest tests/integration -m oldest --postgres 14
-	@$(PY) -m pytest tests/faults --smoke
+	@$(PY) -m tests.lanes
 
 # Load and live phase on other versions than the usual one: the oldest and the newest, or those of POSTGRES="15 16".
 POSTGRES ?= 14 18

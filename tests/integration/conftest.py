@@ -33,8 +33,9 @@ _pipelines: list[Pipeline] = []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option for another version of PostgreSQL."""
+    """Add the options for another version of PostgreSQL, and for a half of the tests."""
     parser.addoption("--postgres", default="", metavar="MAJOR", help="the stack's PostgreSQL: 14 to 18")
+    parser.addoption("--lane", choices=("main", "others"), help="tests of the main pipeline, or all others")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -43,13 +44,19 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "configured(section__key=value): the configuration of `sync` in this test")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order the files: first, the others, last."""
+def pytest_collection_modifyitems(items: list[pytest.Item], config: pytest.Config) -> None:
+    """Keep what the lane wants, and order the files: first, the others, last."""
 
     def place(item: pytest.Item) -> int:
         name = item.path.stem
         return FIRST.index(name) if name in FIRST else len(FIRST) + (name in LAST)
 
+    if lane := config.getoption("--lane"):
+        away = [
+            item for item in items if ("main_pipeline" in getattr(item, "fixturenames", ())) is not (lane == "main")
+        ]
+        config.hook.pytest_deselected(items=away)
+        items[:] = [item for item in items if item not in set(away)]
     items.sort(key=place)
 
 
