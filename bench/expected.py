@@ -32,7 +32,8 @@ def delivered(users: int, settings: Settings) -> dict[str, Any]:
     mapper = Mapper(settings)
     states: list[tuple[str, bytes]] = []
     for number in range(1, users + 1):
-        rows = [people.json_row(people.credential(number))]
+        (table,) = settings.source.credentials
+        rows = {table.name: [people.json_row(people.credential(number))]}
         mapped = mapper.map(str(number), people.json_row(people.user(number)), rows)
         assert mapped.entity is not None and not mapped.notes
         states.append((mapped.sub, state_digest(mapped.entity)))

@@ -20,7 +20,7 @@ _MASK = (1 << 59) - 1
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of one user that are there: its own, and the keys of its credential rows."""
+    """The rows of one user that are there: its own, and the names of its credential rows."""
 
     user: bool = False
     credentials: frozenset[str] = frozenset()

@@ -9,8 +9,9 @@ from streams.mapping import Mapped, Mapper, fingerprint
 from streams.notes import explained
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping
+    from collections.abc import Hashable, Mapping
 
+    from streams.newest import Credentials
     from streams.settings import Settings
 
 #: How many ids stand for all users of a count.
@@ -51,10 +52,9 @@ class Divergence:
         self.outcomes, self.fields = Tally(), Tally()
         self.notes: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
 
-    def add(self, user_id: str, row: Mapping[str, Any], credentials: Iterable[Mapping[str, Any]]) -> None:
-        """Compare one user; the rows may have more columns than either mapping reads."""
-        rows = list(credentials)
-        before, after = self._before.map(user_id, row, rows), self._after.map(user_id, row, rows)
+    def add(self, user_id: str, row: Mapping[str, Any], credentials: Credentials) -> None:
+        """Compare one user; there may be more tables and columns than either mapping reads."""
+        before, after = self._before.map(user_id, row, credentials), self._after.map(user_id, row, credentials)
         self.read += 1
         for counter, mapped in zip(self.notes, (before, after), strict=True):
             counter.update(set(mapped.notes))

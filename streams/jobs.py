@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from streams import ledger, snapshots
+from streams.credentials import Names
 from streams.ledger import Entry, Situation, State
 from streams.mapping import Mapped, Mapper, fingerprint
 from streams.orders import BY
@@ -98,9 +99,9 @@ class Inspector:
         self._behind = behind
         #: users whose retry need not be waited for: what they waited for has happened.
         self.woken: set[bytes] = set()
-        users, credentials = settings.source.users, settings.source.credentials
+        self._names = Names(settings.source.credentials)
         #: without any password column nobody has one, and C7 has nothing to wait for.
-        self._passwords = credentials is not None or users.password is not None
+        self._passwords = settings.source.has_passwords
         select = settings.mapping.select
         self._on_leave = select.on_leave if select is not None else "keep"
 
@@ -152,7 +153,7 @@ class Inspector:
         row = snap.user.values if snap.user is not None else None
         if row is None:
             return self._delete(job)
-        mapped = job.mapped = self._mapper.map(job.key.decode(), row, snap.live_credentials())
+        mapped = job.mapped = self._mapper.map(job.key.decode(), row, self._names.by_table(snap.live_credentials()))
         if mapped.status == "deleted":
             return self._delete(job)
         if mapped.status == "not_selected":

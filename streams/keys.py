@@ -10,6 +10,7 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from streams import comparison
+from streams.credentials import Names
 from streams.legacy import ON_STANDBY, STANDBY, Legacy, LegacyAwayError, keys_of
 
 if TYPE_CHECKING:
@@ -37,14 +38,14 @@ class Look:
 
 
 async def first_look(settings: Settings, expected: str, mine: Callable[[bytes], bool]) -> Look:
-    """Read the keys of both tables; only the users for whom `mine` says so are kept.
+    """Read the keys of all tables; only the users for whom `mine` says so are kept.
 
     The keys are written as the connector writes them: a char(n) padded, a UUID in small letters.
 
     Raises:
         LegacyAwayError: unreachable, refused, too slow, a standby, or another database than `expected`.
     """
-    source = settings.source
+    source, names = settings.source, Names(settings.source.credentials)
     legacy = Legacy(settings, timeout=_STATEMENT, patience=_WHOLE)
     legacy.expected = expected
     marks: dict[bytes, int] = {}
@@ -56,12 +57,13 @@ async def first_look(settings: Settings, expected: str, mine: Callable[[bytes], 
                 for (user_id,) in rows:
                     if mine(key := str(user_id).encode()):
                         marks[key] = comparison.mark(True, ())
-            if (table := source.credentials) is not None:
+            for table in source.credentials:
+                prefix = names.prefix(table)
                 async for rows in _chunks(connection, keys_of(table, table.user_id, table.id)):
                     for user_id, pk in rows:
                         # A credential without a user is no record's, either (its key would be NULL).
                         if user_id is not None and ((key := str(user_id).encode()) in marks or mine(key)):
-                            marks[key] = comparison.more(marks.get(key, 0), str(pk))
+                            marks[key] = comparison.more(marks.get(key, 0), f"{prefix}{pk}")
             return Look(marks, int((await _one(connection, _LSN))["lsn"]))
     finally:
         await legacy.close()

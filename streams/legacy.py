@@ -22,6 +22,7 @@ from psycopg.types.string import TextLoader
 
 from streams.causes import why
 from streams.comparison import Rows
+from streams.credentials import Names
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -167,6 +168,7 @@ class Legacy:
     def __init__(self, settings: Settings, timeout: float = 5.0, patience: float | None = None) -> None:
         """`timeout` seconds for connecting and for a statement, `patience` for all of a transaction."""
         self._settings, self._timeout = settings, timeout
+        self._names = Names(settings.source.credentials)
         self._patience = patience if patience is not None else timeout
         self._connection: psycopg.AsyncConnection[dict[str, Any]] | None = None
         self._lock = asyncio.Lock()
@@ -200,7 +202,7 @@ class Legacy:
         return {user_id: found[_plain(user_id)] for user_id in ids if _plain(user_id) in found}
 
     async def rows(self, ids: Sequence[str]) -> dict[str, tuple[dict[str, Any] | None, dict[str, dict[str, Any]]]]:
-        """Read all rows of these users as of one moment: (user row, credential rows by key), values as Debezium's.
+        """Read all rows of these users as of one moment: (user row, credential rows by name), values as Debezium's.
 
         An id that is not of the key's type is left out: a type that somebody changes just now makes nobody gone.
 
@@ -209,19 +211,18 @@ class Legacy:
         """
         source = self._settings.source
         statements = [_select(source.users, source.users.id, ids)]
-        if source.credentials is not None:
-            statements.append(_select(source.credentials, source.credentials.user_id, ids))
+        statements += [_select(table, table.user_id, ids) for table in source.credentials]
         try:
-            answers = await self._primary(statements)
+            found, *answers = await self._primary(statements)
         except NoSuchIdError:
             half = len(ids) // 2
             return await self.rows(ids[:half]) | await self.rows(ids[half:]) if half else {}
-        users = {_plain(row[source.users.id]): _values(row) for row in answers[0]}
+        users = {_plain(row[source.users.id]): _values(row) for row in found}
         credentials: dict[str, dict[str, dict[str, Any]]] = {}
-        if source.credentials is not None:
-            for row in answers[1]:
-                owner, pk = _plain(row[source.credentials.user_id]), str(row[source.credentials.id])
-                credentials.setdefault(owner, {})[pk] = _values(row)
+        for table, rows in zip(source.credentials, answers, strict=True):
+            prefix = self._names.prefix(table)
+            for row in rows:
+                credentials.setdefault(_plain(row[table.user_id]), {})[f"{prefix}{row[table.id]}"] = _values(row)
         return {one: (users.get(_plain(one)), credentials.get(_plain(one), {})) for one in ids}
 
     async def present(self, ids: Sequence[str]) -> dict[str, Rows]:
@@ -232,20 +233,22 @@ class Legacy:
         """
         source = self._settings.source
         statements = [keys_of(source.users, source.users.id, where=source.users.id, ids=ids)]
-        if (table := source.credentials) is not None:
-            statements.append(keys_of(table, table.user_id, table.id, where=table.user_id, ids=ids))
+        statements += [
+            keys_of(table, table.user_id, table.id, where=table.user_id, ids=ids) for table in source.credentials
+        ]
         try:
-            answers = await self._primary(statements)
+            found, *answers = await self._primary(statements)
         except NoSuchIdError:
             if len(ids) == 1:
                 return {ids[0]: Rows()}
             half = len(ids) // 2
             return await self.present(ids[:half]) | await self.present(ids[half:])
-        users = {_plain(row[source.users.id]) for row in answers[0]}
+        users = {_plain(row[source.users.id]) for row in found}
         credentials: dict[str, set[str]] = {}
-        if table is not None:
-            for row in answers[1]:
-                credentials.setdefault(_plain(row[table.user_id]), set()).add(str(row[table.id]))
+        for table, rows in zip(source.credentials, answers, strict=True):
+            prefix = self._names.prefix(table)
+            for row in rows:
+                credentials.setdefault(_plain(row[table.user_id]), set()).add(f"{prefix}{row[table.id]}")
         return {one: Rows(_plain(one) in users, frozenset(credentials.get(_plain(one), ()))) for one in ids}
 
     async def _primary(self, statements: Sequence[sql.Composed]) -> list[list[dict[str, Any]]]:

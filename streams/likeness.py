@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 from streams.mapping import fingerprint, map_user, status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
+    from streams.newest import Credentials
     from streams.settings import Settings
 
 
 def likeness(
-    settings: Settings, user_id: str, row: Mapping[str, Any] | None, credentials: Iterable[Mapping[str, Any]]
+    settings: Settings, user_id: str, row: Mapping[str, Any] | None, credentials: Credentials
 ) -> dict[str, Any]:
     """`mapping`: the mapping's word for the row, None for no row; `entity`: a fingerprint, "" unless it is live.
 

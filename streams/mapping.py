@@ -10,23 +10,24 @@ Whoever changes what comes out of the same row raises `streams.settings.model.MA
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import orjson
 
 from streams.converters import converter, derived
+from streams.credentials import is_second_factor
 from streams.memberships import memberships
+from streams.newest import Newest
 from streams.passwords import Passwords
 from streams.rows import UNAVAILABLE
-from streams.settings import MAPPING_CODE, PasswordColumns
-from streams.stored import stored
-from streams.values import UNUSABLE, boolean, moment_of, since_epoch, text
+from streams.settings import MAPPING_CODE
+from streams.values import UNUSABLE, boolean, text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
-    from streams.settings import CredentialsTable, FieldRule, Settings
+    from streams.newest import Credentials
+    from streams.settings import CredentialsTable, FieldRule, PasswordColumns, Settings
 
 __all__ = ["MAPPING_CODE", "Mapped", "Mapper", "Status", "fingerprint", "map_user", "slug", "status_of", "sub_of"]
 
@@ -35,7 +36,6 @@ _Rule = tuple[str, str, "Callable[[Any], Any]", str]
 _MISSING: Any = object()
 #: How notes about parts of the address and about custom fields begin.
 ADDRESS, CUSTOM = "address_", "custom_"
-_FIRST = datetime.min.replace(tzinfo=UTC)
 
 
 class Mapped(NamedTuple):  # made once for every mapping; a frozen dataclass takes 1.5 µs longer
@@ -84,10 +84,10 @@ class Mapper:
         )
         self._memberships = memberships(mapping)
         self._passwords = Passwords(mapping.passwords)
-        self._credentials, self._own_password = settings.source.credentials, settings.source.users.password
-        self._stored = stored(self._own_password or self._credentials)
+        self._tables = settings.source.credentials
+        self.password_of = Newest(settings.source).of
 
-    def map(self, user_id: str, user: Mapping[str, Any], credentials: Iterable[Mapping[str, Any]]) -> Mapped:
+    def map(self, user_id: str, user: Mapping[str, Any], credentials: Credentials) -> Mapped:
         """Map one user; `user` and `credentials` hold the columns as Debezium's JSON has them."""
         sub = self.sub_of(user_id)
         notes: list[str] = []
@@ -164,41 +164,18 @@ class Mapper:
         self,
         entity: dict[str, Any],
         user: Mapping[str, Any],
-        credentials: Iterable[Mapping[str, Any]],
+        credentials: Credentials,
         notes: list[str],
     ) -> bool:
         """Put `password_hash_info` (and `mfa_enabled`, when switched on) into the entity."""
-        table, rows = self._credentials, list(credentials)
-        if table is not None and self._mfa:
-            totp = table.totp_kind
-            entity["mfa_enabled"] = totp is not None and any(row.get(table.kind or "") == totp for row in rows)
-        columns, found = self.password_of(user, rows)
+        if self._tables and self._mfa:
+            entity["mfa_enabled"] = any(
+                is_second_factor(table, row) for table in self._tables for row in credentials.get(table.name, ())
+            )
+        columns, found = self.password_of(user, credentials)
         if columns is None:
             return False  # no password is configured at all: say nothing about it
         return self._password(entity, columns, found or {columns.secret: None}, notes)
-
-    def password_of(
-        self, user: Mapping[str, Any], credentials: Sequence[Mapping[str, Any]]
-    ) -> tuple[PasswordColumns | CredentialsTable | None, Mapping[str, Any] | None]:
-        """Return where passwords stand, None if they are not configured, and the row of the one that counts, if any.
-
-        Parts that stand inside JSON come as columns of their own.
-        """
-        table, own = self._credentials, self._own_password
-        columns: PasswordColumns | CredentialsTable
-        if own is not None:
-            found, columns = user, own
-        elif table is None:
-            return None, None
-        else:
-            kind, columns = table.kind, table
-            ours = credentials if kind is None else [row for row in credentials if row.get(kind) == table.password_kind]
-            if not ours:
-                return table if self._stored is None else self._stored.columns, None
-            found = ours[0] if len(ours) == 1 else max(ours, key=lambda row: _age(row, table))
-        if self._stored is None:
-            return columns, found
-        return self._stored.columns, self._stored.row(found)
 
     def _password(
         self,
@@ -260,19 +237,6 @@ def _is_set(value: Any) -> bool:
     return word is not None and word is not False
 
 
-def _age(row: Mapping[str, Any], table: CredentialsTable) -> tuple[datetime, int, int, str]:
-    """Order passwords: coalesce(updated, created), then the id, by number where it is one (design: *newest*)."""
-    changed, epoch = row.get(table.updated) if table.updated else None, table.epochs.get("updated")
-    if changed is None:
-        changed, epoch = row.get(table.created) if table.created else None, table.epochs.get("created")
-    if changed is not None and epoch is not None:
-        changed = since_epoch(epoch)(changed)
-    key = text(row.get(table.id))
-    word = key if isinstance(key, str) else ""
-    digits = word.isascii() and word.isdigit() and len(word) < 80
-    return moment_of(changed) or _FIRST, int(digits), int(word) if digits else 0, word
-
-
 _mapper: tuple[Settings, Mapper] | None = None
 
 
@@ -284,9 +248,7 @@ def _mapper_of(settings: Settings) -> Mapper:
     return _mapper[1]
 
 
-def map_user(
-    user_id: str, user: Mapping[str, Any], credentials: Iterable[Mapping[str, Any]], settings: Settings
-) -> Mapped:
+def map_user(user_id: str, user: Mapping[str, Any], credentials: Credentials, settings: Settings) -> Mapped:
     """Map one user; see `Mapper.map`."""
     return _mapper_of(settings).map(user_id, user, credentials)
 

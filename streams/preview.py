@@ -13,17 +13,16 @@ from streams.settings import functions
 from streams.values import UNUSABLE, text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
+    from streams.newest import Credentials
     from streams.settings import FieldRule, Settings
 
 #: What of `password_hash_info` is no secret.
 _OPEN = frozenset({"algorithmTypeId", "iterations", "keylen"})
 
 
-def preview(
-    settings: Settings, user_id: str, row: Mapping[str, Any], credentials: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
+def preview(settings: Settings, user_id: str, row: Mapping[str, Any], credentials: Credentials) -> dict[str, Any]:
     """Map one user and explain the outcome; values are as Debezium's JSON has them.
 
     The answer holds personal data: it is for the terminal of whoever asked, and for no log.
@@ -38,7 +37,7 @@ def preview(
         "entity": _without_secrets(settings, mapped.entity) if mapped.entity is not None else None,
         "empty": _empty(settings, row, mapped.entity) if mapped.entity is not None else [],
         "notes": [{"note": note} | explained(note, settings)._asdict() for note in dict.fromkeys(mapped.notes)],
-        "credential_rows": len(credentials),
+        "credential_rows": sum(map(len, credentials.values())),
         "mapping_id": settings.mapping.id,
     }
 

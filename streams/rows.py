@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from streams.credentials import Names
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -35,8 +37,9 @@ class UnreadableError(ValueError):
 class RowChange(NamedTuple):  # one for each record: a frozen dataclass takes four times as long to make
     """An insert, update, delete or snapshot read of one legacy row.
 
-    `row` holds the mapped columns as Debezium's JSON has them, None for a delete. `lsn` is None for incremental
-    snapshot reads. `moved_from` is the former user's id of a credential that changed hands (M5).
+    `table` is USERS or CREDENTIALS, `pk` the row's name: its key, after its table's name where there are several
+    (`streams.credentials`). `row` holds the mapped columns as Debezium's JSON has them, None for a delete. `lsn` is
+    None for incremental snapshot reads. `moved_from` is the former user's id of a credential that changed hands (M5).
     """
 
     table: str
@@ -57,8 +60,8 @@ class RowChange(NamedTuple):  # one for each record: a frozen dataclass takes fo
 class Removal:
     """A row is gone from this user: a credential that moved away (M5), or a row that a sweep did not find (M9).
 
-    `lsn` orders a move among the row's changes; `applied` makes a sweep's removal void when the user has been
-    touched since it was decided.
+    `pk` is its name, as in a row change. `lsn` orders a move among the row's changes; `applied` makes a sweep's
+    removal void when the user has been touched since it was decided.
     """
 
     table: str
@@ -74,7 +77,7 @@ class Removal:
 class ReadAgain:
     """All rows of a set-aside user, read again from the source; clears the mark with this number or an older one.
 
-    `user` is None when the row is not there; `credentials` are by their key. Void when the user has been touched
+    `user` is None when the row is not there; `credentials` are by their names. Void when the user has been touched
     after `applied`, because then the reading may be older than what is known.
     """
 
@@ -151,19 +154,35 @@ def key_text(key: bytes | None) -> str:
     return text
 
 
+class _Captured(NamedTuple):
+    """What has to be known of a table to read its records."""
+
+    kind: str
+    pk: str
+    owner: str
+    columns: tuple[str, ...]
+    #: what stands before the keys in the names of its rows, and the field with the owner before an update (M5).
+    prefix: str = ""
+    before: str = ""
+
+
 class RowReader:
     """Reads records for the configured tables; made once per worker because it precomputes the column names."""
 
     def __init__(self, source: Source) -> None:
-        users, credentials = source.users, source.credentials
-        self._tables: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
-            users.name.rsplit(".", 1)[-1]: (USERS, users.id, users.id, tuple(users.columns)),
-        }
-        self._before = ""
-        if credentials is not None:
-            name = credentials.name.rsplit(".", 1)[-1]
-            self._tables[name] = (CREDENTIALS, credentials.id, credentials.user_id, tuple(credentials.columns))
-            self._before = f"__before_{credentials.user_id}"
+        users, names = source.users, Names(source.credentials)
+        captured = {users.name: _Captured(USERS, users.id, users.id, tuple(users.columns))}
+        for table in source.credentials:
+            captured[table.name] = _Captured(
+                CREDENTIALS,
+                table.id,
+                table.user_id,
+                tuple(table.columns),
+                names.prefix(table),
+                f"__before_{table.user_id}",
+            )
+        self._says_schema = source.says_schema
+        self._tables = {name if self._says_schema else name.rpartition(".")[2]: one for name, one in captured.items()}
 
     def read(self, key: bytes | None, value: bytes | None) -> RowChange | Control:
         """Read one record.
@@ -197,22 +216,22 @@ class RowReader:
         op = record.get("__op")
         if op not in ("c", "u", "d", "r"):
             raise UnreadableError("the record has no operation among c, u, d, r")
-        known = self._tables.get(record.get("__source_table", ""))
-        if known is None:
+        name = record.get("__source_table", "")
+        table = self._tables.get(f"{record.get('__source_schema')}.{name}" if self._says_schema else name)
+        if table is None:
             raise UnreadableError("the record is of a table that pipeline.toml does not name")
-        table, pk_column, user_column, columns = known
-        pk = record.get(pk_column)
+        pk = record.get(table.pk)
         if pk is None:
-            raise UnreadableError(f"the record has no {pk_column}, the key of its row")
-        owner = record.get(user_column)
+            raise UnreadableError(f"the record has no {table.pk}, the key of its row")
+        owner = record.get(table.owner)
         if owner is None or str(owner).rstrip() != user_id.rstrip():
-            raise UnreadableError(f"the record's {user_column} is not the user of its key")
-        row, missing = (None, ()) if op == "d" else _columns(record, columns)
-        moved_from = record.get(self._before) if table == CREDENTIALS and op == "u" else None
+            raise UnreadableError(f"the record's {table.owner} is not the user of its key")
+        row, missing = (None, ()) if op == "d" else _columns(record, table.columns)
+        moved_from = record.get(table.before) if table.before and op == "u" else None
         lsn = record.get("__source_lsn")
         return RowChange(
-            table=table,
-            pk=str(pk),
+            table=table.kind,
+            pk=f"{table.prefix}{pk}",
             user_id=user_id,
             op=op,
             row=row,

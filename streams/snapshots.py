@@ -66,6 +66,7 @@ class Snapshot:
     applied: Position = NEVER
     version: Position = NEVER
     user: Row | None = None
+    #: by their names (`streams.credentials`)
     credentials: dict[str, Row] = field(default_factory=dict)
     aside: tuple[int, str] | None = None
     seen_live: bool = False
@@ -89,9 +90,9 @@ class Snapshot:
             flags |= SEEN_LIVE
         return flags
 
-    def live_credentials(self) -> list[dict[str, Any]]:
-        """The values of the credential rows that are there."""
-        return [row.values for row in self.credentials.values() if row.values is not None]
+    def live_credentials(self) -> dict[str, dict[str, Any]]:
+        """The values of the credential rows that are there, by their names."""
+        return {name: row.values for name, row in self.credentials.items() if row.values is not None}
 
     def encode(self, owner: int) -> bytes:
         """Encode for the changelog; `owner` is the number of the writing owner (O3)."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import TopicPartition
 
 from streams import kafka
+from streams.credentials import Names
 from streams.rows import USERS, Answer, ReadAgain, Removal, Resync, RowChange, RowReader, SetAside, UnreadableError
 from streams.views import lsn
 
@@ -103,7 +104,7 @@ def describe(settings: Settings, record: ConsumerRecord) -> dict[str, Any]:
     if not isinstance(change, RowChange):
         return said | {"kind": "control", "what": _control(change)}
     source = settings.source
-    table = source.users.name if change.table == USERS or source.credentials is None else source.credentials.name
+    table = source.users.name if change.table == USERS else Names(source.credentials).table(change.pk)
     return said | {
         "op": change.op,
         "what": f"{_OPS[change.op]} {table}",

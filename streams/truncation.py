@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from aiokafka.errors import KafkaError
 
+from streams.credentials import Names
 from streams.legacy import LegacyAwayError
 from streams.snapshots import ROW, decode, head
 
@@ -38,10 +39,11 @@ class Probe:
         self.file = file
         self._pipeline = pipeline
         source = pipeline.settings.source
-        self._users = table == source.users.name
+        self._table, self._users = table, table == source.users.name
+        self._names = Names(source.credentials)
         self._began = time.monotonic()
         self._asked = 0
-        #: user -> keys of rows that are known here and were not in the database; the user's own row has the key "".
+        #: user -> names of rows that are known here and were not in the database; the user's own row has the name "".
         self._missing: dict[bytes, set[str]] | None = None
         self._lsn: int | None = None
         self._ends: dict[int, int] | None = None
@@ -118,7 +120,8 @@ class Probe:
             return set()
         if self._users:
             return {""}
-        return {pk for pk, row in decode(stored).credentials.items() if row.values is not None}
+        there = decode(stored).live_credentials()
+        return {name for name in there if self._names.table(name) == self._table}
 
     def _stored(self, key: bytes) -> bytes | None:
         number = self._pipeline.partition_of(key)

@@ -16,6 +16,7 @@ from streams.ages import pending_since
 from streams.cidaas.answers import normal_sub
 from streams.comparison import Found
 from streams.control import DELETES
+from streams.credentials import Names, shown
 from streams.explain import sentence
 from streams.jobs import Do
 from streams.ledger import Situation
@@ -252,7 +253,8 @@ def look(
     if snap is not None:
         decoded = snapshots.decode(snap.value)
         values = decoded.user.values if decoded.user is not None else None
-        body["snapshot"] |= likeness(settings, user_id, values, decoded.live_credentials())
+        credentials = Names(settings.source.credentials).by_table(decoded.live_credentials())
+        body["snapshot"] |= likeness(settings, user_id, values, credentials)
         body["snapshot"] |= {"mapping_id": mapping_id, "written": snap.time_ms / 1000}
     if entry is not None:
         body["ledger"]["written"] = entry.time_ms / 1000
@@ -279,12 +281,12 @@ def _snapshot(snap: snapshots.Snapshot) -> dict[str, Any]:
     row = snap.user.values if snap.user is not None else None
     credentials = [
         {
-            "id": pk,
+            "id": shown(name),
             "there": credential.values is not None,
             "lsn": lsn(credential.lsn),
             "columns": sorted(name for name, value in (credential.values or {}).items() if value is not None),
         }
-        for pk, credential in sorted(snap.credentials.items())
+        for name, credential in sorted(snap.credentials.items())
     ]
     return {
         "row": "there" if row is not None else ("deleted" if snap.user is not None else "never seen"),

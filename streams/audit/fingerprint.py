@@ -22,7 +22,7 @@ _PLACES = {
     "partitions": "pipeline.partitions",
     "replication_factor": "pipeline.replication_factor",
     "source.users": "tables.users",
-    "source.credentials": "tables.credentials",
+    "source.credentials": "tables.credentials",  # of several, the others are told apart by their names
 }
 #: what follows from others, or differs by place and changes nothing.
 _LEFT_OUT = ("path", "topics")
@@ -60,6 +60,11 @@ def _parts(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, Mapping):
         for key, part in value.items():
             yield from _parts(f"{name}.{key}", part)
+    elif name == _PLACES["source.credentials"]:
+        if len(value) != 1:
+            yield name, [table.name for table in value] or None  # their order counts
+        for place, table in enumerate(value):
+            yield from _parts(f"{name}.{table.name}" if place else name, table)
     elif isinstance(value, tuple | list) and value and all(hasattr(part, "target") for part in value):
         for part in value:
             yield f"{name}.{part.target}", _plain(part)

@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streams.census import emails
 from streams.census.duplicates import Duplicates
+from streams.credentials import is_password, is_second_factor
 from streams.mapping import Mapper
 from streams.passwords import NOTES
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Mapping
 
     from streams.mapping import Mapped
+    from streams.newest import Credentials
     from streams.settings import FieldRule, Settings
 
 #: Ids that stand for all users of a finding.
@@ -133,14 +135,14 @@ class Count:
         self.census = Census()
         self.domains: defaultdict[str, Domain] = defaultdict(Domain)
         self._by_domain, self._every = by_domain, phones_every
-        self._table = settings.source.credentials
+        self._tables = {table.name: table for table in settings.source.credentials}
         self._mapper = Mapper(settings)
         # A phone number takes longer than all else of a user; the same mapping without it judges most users.
         light, phones = _without_phones(settings)
         self._light, self._phones = Mapper(light), phones
         self._dice = Random(0)  # noqa: S311  no secret: the same users each time, and no regular ones
 
-    def user(self, user_id: str, row: Mapping[str, Any], credentials: Sequence[Mapping[str, Any]]) -> None:
+    def user(self, user_id: str, row: Mapping[str, Any], credentials: Credentials) -> None:
         """Count a user; columns as Debezium's JSON has them."""
         census = self.census
         second_factor = self._credentials(credentials)
@@ -172,11 +174,11 @@ class Count:
             if len(known.examples) < EXAMPLES:
                 known.examples.append(user_id)
 
-    def orphan(self, row: Mapping[str, Any]) -> None:
+    def orphan(self, table: str, row: Mapping[str, Any]) -> None:
         """Count a credential row whose user is not there."""
-        assert self._table is not None
         self.census.credentials[ORPHANS] += 1
-        self.census.example(ORPHANS, str(row[self._table.id]))
+        key = str(row[self._tables[table].id])
+        self.census.example(ORPHANS, key if len(self._tables) == 1 else f"{table} {key}")
 
     def unresolvable(self, dead: Iterable[str]) -> None:
         """These domains take no mail: cidaas will refuse their users."""
@@ -187,19 +189,19 @@ class Count:
             for one in domain.examples:
                 self.census.example((Fate.REFUSED, UNRESOLVABLE), one)
 
-    def _credentials(self, rows: Sequence[Mapping[str, Any]]) -> bool:
+    def _credentials(self, credentials: Credentials) -> bool:
         """Count a user's credential rows by kind; return whether one is a second factor."""
-        table, second_factor = self._table, False
-        for row in rows:
-            assert table is not None
-            kind = row.get(table.kind) if table.kind else table.password_kind
-            if kind == table.password_kind:
-                self.census.credentials["password"] += 1
-            elif kind == table.totp_kind:
-                self.census.credentials["totp"] += 1
-                second_factor = True
-            else:
-                self.census.credentials["other"] += 1
+        second_factor = False
+        for name, rows in credentials.items():
+            table = self._tables[name]
+            for row in rows:
+                if is_password(table, row):
+                    self.census.credentials["password"] += 1
+                elif is_second_factor(table, row):
+                    self.census.credentials["totp"] += 1
+                    second_factor = True
+                else:
+                    self.census.credentials["other"] += 1
         return second_factor
 
     def _phone(self, user_id: str, row: Mapping[str, Any], mapped: Mapped) -> None:
@@ -210,9 +212,7 @@ class Count:
             phones.invalid += 1
             self.census.example(PHONE_NOTE, user_id)
 
-    def _password(
-        self, mapped: Mapped, user_id: str, row: Mapping[str, Any], credentials: Sequence[Mapping[str, Any]]
-    ) -> str:
+    def _password(self, mapped: Mapped, user_id: str, row: Mapping[str, Any], credentials: Credentials) -> str:
         """Count the hash; return why the user cannot log in with it, "" if it can."""
         columns, found = self._mapper.password_of(row, credentials)
         if columns is None:

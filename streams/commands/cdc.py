@@ -11,7 +11,6 @@ import psycopg
 
 from streams.commands import base, consent, recording
 from streams.source import sql
-from streams.source.statements import tables_of
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -89,16 +88,17 @@ def _run(settings: Settings, *, enable: bool, yes: bool, as_json: bool) -> None:
 
 def _enabling(settings: Settings) -> list[str]:
     source = settings.source
-    tables = " and ".join(table.name for table in tables_of(source))
+    tables = " and ".join(table.name for table in source.captured)
     steps = [
         f"look at server and tables first, and change nothing if {tables} cannot be captured",
         f"make the roles {source.role} (password: CDC_DEBEZIUM_PASSWORD) and {source.read_role} (password: that of "
         "LEGACY_DATABASE_URL), or correct them",
         f"let both read the mapped columns of {tables}, and no other; {source.role} may read the WAL",
     ]
-    if source.credentials is not None:
-        name = source.credentials.name
-        steps.append(f"make an index on {name} and its replica identity of it: a short exclusive lock")
+    steps += [
+        f"make an index on {table.name} and its replica identity of it: a short exclusive lock"
+        for table in source.credentials
+    ]
     steps.append(f"make or correct the publication {source.name} of these columns (statements: `cdc sql enable`)")
     return steps
 
@@ -106,7 +106,6 @@ def _enabling(settings: Settings) -> list[str]:
 def _disabling(settings: Settings) -> list[str]:
     source = settings.source
     steps = [f"drop the replication slot and the publication {source.name}; run `connector remove --yes` before"]
-    if source.credentials is not None:
-        steps.append(f"give {source.credentials.name} its old replica identity, and drop the index")
+    steps += [f"give {table.name} its old replica identity, and drop the index" for table in source.credentials]
     steps.append(f"drop the roles {source.role} and {source.read_role} (statements: `cdc sql disable`)")
     return steps

@@ -32,7 +32,7 @@ def commands(settings: Settings) -> list[click.Command]:
 
     @click.command(
         "census",
-        help="Count what is in the legacy tables, and say what will become of it at cidaas. Reads both tables once, "
+        help="Count what is in the legacy tables, and say what will become of it at cidaas. Reads all tables once, "
         "changes nothing; 1 if users will be refused.  Example: faust -A streams.app census --rate 120",
     )
     @click.option(
@@ -70,7 +70,7 @@ def commands(settings: Settings) -> list[click.Command]:
 
 
 async def take(settings: Settings, rate: float | None, sample: int, resolver: Resolver | None) -> Survey:
-    """Read both tables once; look up the domains if there is a resolver for it.
+    """Read all tables once; look up the domains if there is a resolver for it.
 
     Raises:
         ConfigError: a table or a column is not there.
@@ -88,7 +88,7 @@ async def take(settings: Settings, rate: float | None, sample: int, resolver: Re
                     if read % _STEP == 0:
                         done(read)
                 else:
-                    count.orphan(one.row)
+                    count.orphan(one.table, one.row)
     seconds = time.monotonic() - begun
     resolved = None
     if resolver is not None:

@@ -11,6 +11,7 @@ import orjson
 from psycopg import sql
 
 from streams.commands import base
+from streams.credentials import Names
 from streams.divergence import Divergence
 from streams.legacy import Legacy, NoSuchIdError, qualified
 from streams.preview import preview
@@ -75,7 +76,7 @@ def commands(settings: Settings) -> list[click.Command]:
 
     @mapping.command(
         "diff",
-        help="Say what pipeline.toml would change for how many users, against another such file. Reads both tables "
+        help="Say what pipeline.toml would change for how many users, against another such file. Reads all tables "
         "once; 1 if it would change something.  Example: faust -A streams.app mapping diff pipeline.before.toml",
     )
     @click.argument("old", type=click.Path(path_type=Path), metavar="OLD.toml")
@@ -144,7 +145,7 @@ async def _preview(settings: Settings, user: str) -> dict[str, Any]:
     if row is None:
         orphans = f"; {len(credentials)} credential rows are there, and wait for it" if credentials else ""
         base.fail(f"{users.name} has no row with this {users.id}{orphans}", base.WRONG)
-    return preview(settings, str(row[users.id]), row, list(credentials.values()))
+    return preview(settings, str(row[users.id]), row, Names(settings.source.credentials).by_table(credentials))
 
 
 def _preview_text(body: dict[str, Any]) -> str:
@@ -196,8 +197,8 @@ def _other(path: Path) -> Settings:
 
 
 def _new_columns(before: Settings, after: Settings) -> list[str]:
-    tables = [(one.source.users, one.source.credentials) for one in (before, after)]
-    known, wanted = ({f"{table.name}.{name}" for table in some if table for name in table.columns} for some in tables)
+    tables = [one.source.captured for one in (before, after)]
+    known, wanted = ({f"{table.name}.{name}" for table in some for name in table.columns} for some in tables)
     return sorted(wanted - known)
 
 

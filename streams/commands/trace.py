@@ -10,6 +10,7 @@ import click
 
 from streams.commands import base, whom
 from streams.commands.user import add_slot, look_up
+from streams.credentials import Names, shown
 from streams.explain import has_latest, sentence
 from streams.legacy import Legacy, LegacyAwayError
 from streams.likeness import likeness
@@ -90,8 +91,8 @@ async def rows_now(settings: Settings, user_id: str, expected: str) -> dict[str,
     if user_id not in found:
         return {"row": "impossible", "credentials": []}
     row, credentials = found[user_id]
-    seen = likeness(settings, user_id, row, credentials.values())
-    there = {"row": "not there" if row is None else "there", "credentials": sorted(credentials)}
+    seen = likeness(settings, user_id, row, Names(settings.source.credentials).by_table(credentials))
+    there = {"row": "not there" if row is None else "there", "credentials": list(map(shown, sorted(credentials)))}
     return there | seen | {"mapping_id": settings.mapping.id}
 
 

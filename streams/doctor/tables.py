@@ -47,11 +47,13 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The captured tables by name; those that are not there are left out. `orphans` None: `orphans_why` says why."""
+    """The captured tables by name; those that are not there are left out.
+
+    `orphans` has of each table with credentials how many ids in it are of no user, or why that is not known.
+    """
 
     found: Mapping[str, Table]
-    orphans: int | None = None
-    orphans_why: str = ""
+    orphans: Mapping[str, int | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +204,8 @@ def _replica_identity(world: _World) -> Check:
     """Deletes and moves of a credential have to tell its user; a user's own need the key only."""
     bad, undone = [], []
     for table, there in _pairs(world):
-        ours = table is world.settings.source.credentials
-        index = identity_index(world.settings.source.credentials) if ours and world.settings.source.credentials else ""
-        if ours and there.identity == "i" and there.identity_index == index:
+        ours = table is not world.settings.source.users
+        if ours and there.identity == "i" and there.identity_index == identity_index(table):
             continue
         if there.identity == "d":
             undone += [table.name] if ours else []
@@ -232,38 +233,61 @@ def _column_rights(world: _World, table: Captured, there: Table) -> tuple[str, s
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """The column of one table that says whose credential it is."""
+
+    table: CredentialsTable
+    column: Column
+
+    @property
+    def name(self) -> str:
+        """As it is said."""
+        return f"{self.table.name}.{self.table.user_id}"
+
+
 def _owner(world: _World) -> Iterator[Check]:
-    """Judge the column that says whose credential it is, and the rows behind it."""
-    users, credentials = world.settings.source.users, world.settings.source.credentials
-    if credentials is None or (table := world.tables.found.get(credentials.name)) is None:
+    """Judge the columns that say whose credential it is, and the rows behind them."""
+    users = world.settings.source.users
+    owners = [
+        _Owner(table, column)
+        for table in world.settings.source.credentials
+        if (there := world.tables.found.get(table.name)) is not None
+        if (column := there.columns.get(table.user_id)) is not None  # else `table_columns` says so
+    ]
+    if not owners:
         return
-    owner, name = table.columns.get(credentials.user_id), f"{credentials.name}.{credentials.user_id}"
-    if owner is None:
-        return  # `table_columns` says so
-    if not owner.not_null:
-        cure = f"ALTER TABLE {credentials.name} ALTER COLUMN {credentials.user_id} SET NOT NULL"
+    if null := [owner for owner in owners if not owner.column.not_null]:
+        cure = f"ALTER TABLE {null[0].table.name} ALTER COLUMN {null[0].table.user_id} SET NOT NULL"
         remedy = f"Give rows without a user one, or remove them; then {cure}."
-        yield fault("owner_not_null", f"{name} may be NULL, so it cannot be part of a replica identity", remedy)
+        what = f"{_said(null)} may be NULL, so it cannot be part of a replica identity"
+        yield fault("owner_not_null", what, remedy)
     else:
-        yield ok("owner_not_null", f"{name} is NOT NULL")
+        yield ok("owner_not_null", f"{_said(owners)} is NOT NULL")
     there = world.tables.found.get(users.name)
     key = there.columns.get(users.id) if there is not None else None
     if key is None:
         return
-    if alike(owner, key):
-        yield ok("owner_type", f"{name} has the type of {users.name}.{users.id}")
-        yield _orphans(world, name)
+    if other := [owner for owner in owners if not alike(owner.column, key)]:
+        types = ", ".join(f"{owner.name} is {owner.column.type}" for owner in other)
+        what = f"{types}, {users.name}.{users.id} is {key.type}: their values are not written alike"
+        yield fault("owner_type", what, f"Give {_said(other)} the type {key.type}.")
     else:
-        what = f"{name} is {owner.type}, {users.name}.{users.id} is {key.type}: their values are not written alike"
-        yield fault("owner_type", what, f"Give {name} the type {key.type}.")
+        yield ok("owner_type", f"{_said(owners)} has the type of {users.name}.{users.id}")
+    if fine := [owner for owner in owners if owner not in other]:
+        yield _orphans(world, fine)
 
 
-def _orphans(world: _World, name: str) -> Check:
-    number = world.tables.orphans
-    if number is None:
-        return unknown("orphans", f"rows without a user were not looked for: {world.tables.orphans_why}")
-    if number:
-        many = "at least " if number >= MANY else ""
-        what = f"{many}{number:,} values of {name} belong to no user; they are never sent"
+def _said(owners: Iterable[_Owner]) -> str:
+    return _named(owner.name for owner in owners)
+
+
+def _orphans(world: _World, owners: list[_Owner]) -> Check:
+    numbers = {owner.name: world.tables.orphans.get(owner.table.name, "it was not asked") for owner in owners}
+    if unasked := [number for number in numbers.values() if isinstance(number, str)]:
+        return unknown("orphans", f"rows without a user were not looked for: {unasked[0]}")
+    if found := {name: int(number) for name, number in numbers.items() if number}:
+        many = [f"{'at least ' if number >= MANY else ''}{number:,} values of {name}" for name, number in found.items()]
+        what = f"{_named(many)} belong to no user; they are never sent"
         return warning("orphans", what, "Remove these rows, or leave them: `status` counts them as credentials only.")
-    return ok("orphans", f"every {name} belongs to a user")
+    return ok("orphans", f"every {_said(owners)} belongs to a user")

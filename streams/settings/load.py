@@ -91,10 +91,9 @@ def read(root: Section, env: Environment, path: Path) -> Settings:
 
 def _source(root: Section, mapping: Mapping, env: Environment) -> Source:
     tables = root.table("tables")
-    users, credentials = read_users(tables, mapping), read_credentials(tables)
+    users = read_users(tables, mapping)
+    credentials = read_credentials(tables, users)
     tables.close()
-    if credentials is not None and users.name and users.name == credentials.name:
-        tables.wrong("credentials", "is the same table as users", "Leave it out and write [tables.users.password].")
     section = root.table("source")
     source = Source(
         prefix=_topic_name(section, "prefix", "legacy"),
@@ -199,12 +198,13 @@ def _topic_name(section: Section, key: str, default: str) -> str:
 
 def _mapping_id(mapping: Mapping, source: Source, cidaas: Cidaas) -> str:
     """Hash all that decides how a row becomes an entity; a table's own name does not."""
-    credentials = source.credentials and replace(source.credentials, name="")
+    tables = [replace(table, name="") for table in source.credentials]
     return mapping_id(
         {
             "mapping": mapping,
             "users": [source.users.id, source.users.password],
-            "credentials": credentials,
+            # One table, or none, as before there could be several: an upgrade alone makes nobody pending.
+            "credentials": tables if len(tables) > 1 else next(iter(tables), None),
             "sub": [cidaas.sub, str(cidaas.sub_namespace)],
             "no_event": cidaas.no_event,
         }

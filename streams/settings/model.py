@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 MAPPING_CODE = 1
 """Number of the mapping's code: raise it with every change of streams/mapping.py, values.py, converters.py, inside.py,
-phones.py, stored.py or passwords.py that makes another entity of the same row. It is part of the mapping id, and a new
-mapping id makes all users pending once (design: *entity*, C2). It stands here because the settings come before the
-mapping."""
+newest.py, phones.py, stored.py or passwords.py that makes another entity of the same row. It is part of the mapping id,
+and a new mapping id makes all users pending once (design: *entity*, C2). It stands here because the settings come
+before the mapping."""
 
 Kind = Literal["text", "phone", "boolean", "number", "date", "timestamp"]
 #: What a number of a moment counts, since 1970 in UTC: seconds, milliseconds or microseconds.
@@ -59,9 +59,10 @@ class UsersTable:
 
 @dataclass(frozen=True, slots=True)
 class CredentialsTable:
-    """The legacy table with passwords and second factors, many rows a user. Without `kind` all are passwords.
+    """A legacy table with passwords and second factors, many rows a user. Without `kind` all are passwords.
 
-    `paths` and `numbers` as in PasswordColumns; `epochs` has those of created and updated that are numbers.
+    `paths` and `numbers` as in PasswordColumns; `epochs` has those of created and updated that are numbers. One that
+    `holds` second factors only has no `secret` (an empty name): cidaas takes no seed, so none is read.
     """
 
     name: str
@@ -81,22 +82,43 @@ class CredentialsTable:
     paths: AbstractMapping[str, str] = field(default_factory=dict)
     numbers: AbstractMapping[str, str | int] = field(default_factory=dict)
     epochs: AbstractMapping[str, Epoch] = field(default_factory=dict)
+    holds: Literal["passwords", "totp"] = "passwords"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The legacy database and the connector that reads it."""
+    """The legacy database and the connector that reads it.
+
+    The order of `credentials` counts: of passwords of one moment the one in the earlier table is the newer, and rows of
+    the first table alone are named by their bare keys (`streams.credentials`).
+    """
 
     prefix: str
     name: str
     heartbeat_ms: int
     users: UsersTable
-    credentials: CredentialsTable | None
+    credentials: tuple[CredentialsTable, ...]
     url: Secret | None
     admin_url: Secret | None
     role: str
     role_password: Secret | None
     read_role: str
+
+    @property
+    def captured(self) -> tuple[UsersTable | CredentialsTable, ...]:
+        """All tables that are read, users last: of a new user the credentials have to come first (M6)."""
+        return (*self.credentials, self.users)
+
+    @property
+    def has_passwords(self) -> bool:
+        """Whether passwords stand anywhere at all."""
+        return self.users.password is not None or any(table.holds == "passwords" for table in self.credentials)
+
+    @property
+    def says_schema(self) -> bool:
+        """Whether a record has to say the schema of its table: two tables have the same name without it."""
+        names = [table.name.rpartition(".")[2] for table in self.captured]
+        return len(set(names)) < len(names)
 
 
 @dataclass(frozen=True, slots=True)

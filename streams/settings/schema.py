@@ -16,6 +16,7 @@ from .environment import Environment
 from .load import TOPIC_NAME, read
 from .rules import ALGORITHMS, CUSTOM_KEY, REGION, STATUSES
 from .section import NAME, PATH, Problems, Section
+from .tables import OF_PASSWORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -35,7 +36,13 @@ _CHECKS: dict[tuple[str, ...], dict[str, Any]] = {
     ("source", "name"): {"pattern": "^(?!__)[a-z_][a-z0-9_]{0,62}$"},
     ("tables",): {"required": ["users"]},
     ("tables", "users", "password"): _ONE_ALGORITHM,
-    ("tables", "credentials"): {**_ONE_ALGORITHM, "dependencies": {"totp_kind": ["kind"]}},
+    ("tables", "credentials"): {
+        "required": ["name", "id", "user_id"],
+        "dependencies": {"totp_kind": ["kind"]},
+        "if": {"properties": {"holds": {"const": "totp"}}, "required": ["holds"]},
+        "then": {"properties": dict.fromkeys(OF_PASSWORDS, False), "dependencies": {"kind": ["totp_kind"]}},
+        "else": {"required": ["secret"], **_ONE_ALGORITHM},
+    },
     ("mapping",): {"required": ["fields"]},
     ("mapping", "fields"): {"anyOf": [{"required": [one]} for one in ("email", "username", "mobile_number")]},
     ("mapping", "phone_region"): {"pattern": f"^{REGION}$"},
@@ -107,6 +114,17 @@ class Recorder(Section):
     def table(self, key: str) -> Section:
         """Record a table."""
         return self.section(key)
+
+    def sections(self, key: str) -> list[Section]:
+        """Record a table, or a list of such.
+
+        Both in one: what is said of keys concerns a table only, what is said of items a list. So a mistake is blamed
+        on its key, which `anyOf` would not do.
+        """
+        one, slot = self.section(key), self._slot(key)
+        inside = "/".join(f"properties/{name}" for name in (*self.path, key))
+        slot.update({"type": ["object", "array"], "items": {"allOf": [{"type": "object"}, {"$ref": f"#/{inside}"}]}})
+        return [one]
 
     def column_or_section(self, key: str, shape: str) -> Section:
         """Record the name of a column, or a table that says more."""

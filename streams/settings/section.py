@@ -18,6 +18,12 @@ NAME = "[A-Za-z_][A-Za-z0-9_]{0,62}"
 PATH = r"[^.\s]+(?:\.[^.\s]+)*"
 
 
+def header(path: Path) -> str:
+    """Name a table as people find it: `tables.credentials #2` is the second of `[[tables.credentials]]`."""
+    names = [f" #{int(name) + 1}" if name.isdecimal() else f".{name}" for name in path]
+    return "".join(names).removeprefix(".")
+
+
 def sentence(file: str, line: int | None, where: str, what: str, remedy: str) -> str:
     """Write one problem as one line: file, line where it is known, key, what is wrong, what to do."""
     place = file if line is None else f"{file}:{line}"
@@ -54,7 +60,7 @@ class Section:
     @property
     def name(self) -> str:
         """The name of the table as it stands in its header."""
-        return ".".join(self.path)
+        return header(self.path)
 
     def has(self, key: str) -> bool:
         """Tell whether the key is there, whatever stands in it."""
@@ -85,6 +91,17 @@ class Section:
     def table(self, key: str) -> Section:
         """Return a table inside this one, an empty one if it is left out."""
         return self.section(key) or Section({}, (*self.path, key), self.problems)
+
+    def sections(self, key: str) -> list[Section]:
+        """Return the one table `[key]`, or all of `[[key]]` in their order; none if they are left out."""
+        value, path = self.get(key), (*self.path, key)
+        if not isinstance(value, list):
+            one = self.section(key)
+            return [] if one is None else [one]
+        if not all(isinstance(one, dict) for one in value):
+            self.wrong(key, f"is {_shown(value)}", f"Write each one as [[{'.'.join(path)}]] with its keys below.")
+            return []
+        return [Section(one, (*path, str(place)), self.problems) for place, one in enumerate(value)]
 
     def column_or_section(self, key: str, shape: str) -> str | Section | None:
         """Return the name of a column, or a table that says more about it; None if left out, or after a problem.

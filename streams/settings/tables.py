@@ -1,4 +1,4 @@
-"""`[tables.users]` and `[tables.credentials]`: which legacy tables and columns are read."""
+"""`[tables.users]` and `[[tables.credentials]]`: which legacy tables and columns are read."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ if TYPE_CHECKING:
 
 
 _COLUMN = 'Name the column: column = "...".'
+HOLDS = ("passwords", "totp")
+#: What a table with second factors only has no use for.
+OF_PASSWORDS = (
+    "password_kind", "algorithm", "algorithm_constant", "secret", "salt", "params", "created", "updated",
+)  # fmt: skip
+#: So many characters of a table's name stand in that of its index (streams/source/statements.py).
+INDEX_NAME = 40
 
 
 def read_users(tables: Section, mapping: Mapping) -> UsersTable:
@@ -36,17 +43,41 @@ def read_users(tables: Section, mapping: Mapping) -> UsersTable:
     return UsersTable(name, id_, columns, lazy, password)
 
 
-def read_credentials(tables: Section) -> CredentialsTable | None:
-    """Read the credentials table; None when passwords live in the users table or nowhere."""
-    section = tables.section("credentials")
-    if section is None:
-        return None
+def read_credentials(tables: Section, users: UsersTable) -> tuple[CredentialsTable, ...]:
+    """Read the tables with credentials, in their order; none when passwords live in the users table or nowhere."""
+    found: list[CredentialsTable] = []
+    for section in tables.sections("credentials"):
+        table = _credentials(section)
+        if table.name:
+            _assert_alone(section, table.name, users.name, [other.name for other in found])
+        found.append(table)
+    return tuple(found)
+
+
+def _assert_alone(section: Section, name: str, users: str, others: list[str]) -> None:
+    """Note a table that is named before, or whose index would have the name of another one's."""
+    if name == users:
+        section.wrong("name", "is the same table as users", "Leave it out and write [tables.users.password].")
+    elif name in others:
+        section.wrong("name", f"is {name!r} once more", "Name each table once; kind tells its rows apart.")
+    elif near := next((other for other in others if _index(other) == _index(name)), None):
+        what = f"begins with the same {INDEX_NAME} characters as {near}, and the index of each is named by them"
+        section.wrong("name", what, "Rename one of the two tables.")
+
+
+def _index(table: str) -> tuple[str, str]:
+    schema, _, name = table.rpartition(".")
+    return schema, name[:INDEX_NAME]
+
+
+def _credentials(section: Section) -> CredentialsTable:
     name = section.table_name("name")
     id_ = section.needed_column("id", 'Name the primary key column, such as id = "id".')
     user_id = section.needed_column("user_id", 'Name the column with the user\'s id, such as user_id = "user_id".')
-    kind = section.column("kind")
+    kind, totp_kind = section.column("kind"), section.text("totp_kind")
+    if section.text("holds", "passwords", HOLDS) == "totp":
+        return _second_factors(section, name, id_, user_id, kind, totp_kind)
     password_kind = section.text("password_kind", "password") or "password"
-    totp_kind = section.text("totp_kind")
     columns = _columns_of_password(section)
     (created, updated), epochs = _ages(section)
     if totp_kind and not kind:
@@ -73,6 +104,36 @@ def read_credentials(tables: Section) -> CredentialsTable | None:
         paths=columns.paths,
         numbers=columns.numbers,
         epochs=epochs,
+    )
+
+
+def _second_factors(
+    section: Section, name: str, id_: str, user_id: str, kind: str | None, totp_kind: str | None
+) -> CredentialsTable:
+    """Read a table without passwords: each row is a second factor, or each whose kind says so."""
+    for key in OF_PASSWORDS:
+        if section.get(key) is not None:
+            section.wrong(key, 'is of a password, and holds = "totp" says that there is none', f"Take {key} out.")
+    if bool(kind) != bool(totp_kind):
+        remedy = "Name both, the column and the value of rows that count, or none, and all rows count."
+        section.wrong("kind" if kind else "totp_kind", "is set without the other of kind and totp_kind", remedy)
+    section.close({"columns": "Columns follow from the keys of this table and are not listed."})
+    return CredentialsTable(
+        name=name,
+        id=id_,
+        user_id=user_id,
+        kind=kind,
+        password_kind="",
+        totp_kind=totp_kind,
+        algorithm=None,
+        algorithm_constant=None,
+        secret="",
+        salt=None,
+        params=None,
+        created=None,
+        updated=None,
+        columns=tuple(dict.fromkeys(filter(None, (id_, user_id, kind)))),
+        holds="totp",
     )
 
 

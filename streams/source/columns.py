@@ -9,6 +9,7 @@ from streams.legacy import Legacy, LegacyAwayError
 from streams.settings import ConfigError
 from streams.source import fit
 from streams.source.catalog import read_table
+from streams.source.look import captured
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -23,9 +24,7 @@ async def read_tables(settings: Settings, legacy: Legacy) -> dict[str, Table | N
     Raises:
         LegacyAwayError: unreachable, refused, or too slow.
     """
-    source = settings.source
-    names = [source.users.name, *([source.credentials.name] if source.credentials is not None else [])]
-    return {name: await read_table(legacy, name) for name in names}
+    return {table.name: await read_table(legacy, table.name) for table in captured(settings)}
 
 
 async def existing(settings: Settings, legacy: Legacy) -> dict[str, Table]:

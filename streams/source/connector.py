@@ -18,6 +18,8 @@ MARKER_PREFIX = "cidaas-sync"
 HEARTBEAT_PREFIX = "cidaas-sync-heartbeat"
 MAX_REQUEST_BYTES = 8 * 1024 * 1024  # rows with large values; Kafka's default of 1 MB would fail the task
 
+#: The key that names the tables, in the order of `Source.captured`.
+TABLES = "table.include.list"
 PLUGIN = "io.debezium.connector.postgresql.PostgresConnector"
 
 _SMT = "org.apache.kafka.connect.transforms"
@@ -26,17 +28,14 @@ _SMT = "org.apache.kafka.connect.transforms"
 def connector_config(settings: Settings) -> dict[str, str]:
     """Return the configuration for `PUT /connectors/NAME/config`."""
     source = settings.source
-    tables: list[UsersTable | CredentialsTable] = [source.users]
-    if source.credentials is not None:
-        # First, so that a user is complete when its own row arrives: the initial snapshot keeps this order (M6).
-        tables.insert(0, source.credentials)
+    tables = source.captured  # the initial snapshot keeps this order (M6)
     return {
         "connector.class": PLUGIN,
         "tasks.max": "1",
         **_database(settings),
         "snapshot.mode": "initial",
         "read.only": "true",
-        "table.include.list": ",".join(_escaped(table.name) for table in tables),
+        TABLES: ",".join(_escaped(table.name) for table in tables),
         "column.include.list": ",".join(_columns(table) for table in tables),
         # A topic where several rows share a key must never see a tombstone.
         "tombstones.on.delete": "false",
@@ -147,17 +146,18 @@ def _producer() -> dict[str, str]:
 
 
 def _transforms(settings: Settings) -> dict[str, str]:
-    """Flatten, take the user id as the key, then one topic for both tables: `one` is last, predicates see its input.
+    """Flatten, take the user id as the key, then one topic for all tables: `one` is last, predicates see its input.
 
     Keys are made here and not with `message.key.columns`, which lost rows in three measured ways.
     """
     source = settings.source
     fields = "op,source.table,source.lsn,source.txId,source.sequence,source.snapshot,source.ts_us"
+    if source.says_schema:
+        fields += ",source.schema"
+    for owner in dict.fromkeys(table.user_id for table in source.credentials):
+        fields += f",before.{owner}"  # the former owner of a credential that moves (M5); streams/rows.py
     keys = [("u", source.users.name, source.users.id)]
-    if source.credentials is not None:
-        owner = source.credentials.user_id
-        fields += ",before.user_id" if owner == "user_id" else f",before.{owner}:before_user_id"
-        keys.append(("c", source.credentials.name, owner))
+    keys += [(f"c{at or ''}", table.name, table.user_id) for at, table in enumerate(source.credentials)]
     tables = "|".join(_escaped(_topic_part(name)) for _, name, _ in keys)
     pattern = f"{_escaped(source.prefix)}\\.({tables})"
     config = {

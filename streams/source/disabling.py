@@ -15,7 +15,6 @@ from streams.source.statements import (
     quoted,
     relation,
     said,
-    tables_of,
 )
 
 if TYPE_CHECKING:
@@ -31,8 +30,8 @@ def disabling(source: Source) -> Sequence[Step]:
         Statement("Drop the slot, so that PostgreSQL no longer keeps WAL for it.", _drop_slot(source)),
         Statement("Drop the publication.", f"DROP PUBLICATION IF EXISTS {quoted(source.name)}"),
     ]
-    if source.credentials is not None:
-        steps += _drop_identity(source.credentials)
+    for credentials in source.credentials:
+        steps += _drop_identity(credentials)
     for role in (source.role, source.read_role):
         steps.append(Statement(f"Take the rights of {role} away, then the role itself.", _drop_role(source, role)))
     steps.append(
@@ -92,7 +91,7 @@ END"""),
 
 
 def _drop_role(source: Source, role: str) -> str:
-    tables = tables_of(source)
+    tables = source.captured
     schemas = sorted({table.name.rpartition(".")[0] for table in tables})
     revokes = [f"REVOKE ALL ON {relation(table.name)} FROM {quoted(role)};" for table in tables]
     revokes += [f"REVOKE ALL ON SCHEMA {quoted(schema)} FROM {quoted(role)};" for schema in schemas]

@@ -17,7 +17,6 @@ from streams.source.statements import (
     quoted,
     relation,
     said,
-    tables_of,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ READERS, CAPTURERS = 20, 10  # connection limits: workers and commands; the conn
 
 def enabling(source: Source) -> Sequence[Step]:
     """Return the steps that enable change data capture, in order."""
-    tables = tables_of(source)
+    tables = source.captured
     steps: list[Step] = [
         PATIENCE,
         Statement("Look before touching: version, wal_level, primary server. Changes nothing.", _preflight()),
@@ -51,8 +50,8 @@ def enabling(source: Source) -> Sequence[Step]:
                     _grant(table, role),
                 )
             )
-    if source.credentials is not None:
-        steps += _identity(source.credentials)
+    for credentials in source.credentials:
+        steps += _identity(credentials)
     steps.append(
         Statement(
             "Publish the mapped columns of these tables (whole rows before PostgreSQL 15), and nothing else. "
@@ -90,7 +89,7 @@ def _check(source: Source, table: UsersTable | CredentialsTable) -> str:
     """Refuse what would lose rows, or break the legacy application's own UPDATE and DELETE."""
     # DEFAULT, or ours. FULL or another index was set by somebody for a purpose; with a column list updates would fail.
     identity = "relreplident = 'd'"
-    if table is source.credentials:
+    if table is not source.users:
         identity += f"""
       OR relreplident = 'i' AND EXISTS (SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
            WHERE i.indrelid = c.oid AND i.indisreplident AND x.relname = {literal(identity_index(table))})"""
@@ -182,7 +181,7 @@ END""")
         )
         for role, variable in variables.items()
     ]
-    for schema in sorted({table.name.rpartition(".")[0] for table in tables_of(source)}):
+    for schema in sorted({table.name.rpartition(".")[0] for table in source.captured}):
         steps.append(
             Statement(
                 f"Both roles may name the tables of schema {schema}.",
@@ -244,7 +243,7 @@ END"""),
 
 def _publication(source: Source) -> str:
     """Alter and never drop: changes made while a publication is missing are gone, and nobody reports it."""
-    tables = tables_of(source)
+    tables = source.captured
     lists = ", ".join(f"{relation(table.name)} ({columns_of(table)})" for table in tables)
     whole = ", ".join(relation(table.name) for table in tables)
     name = quoted(source.name)

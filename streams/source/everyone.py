@@ -1,8 +1,8 @@
 """All users of the legacy tables, or a sample of them, with their credentials, in one pass and as of one moment.
 
-Two server-side cursors bring both tables in the order of the user's id, and `merging` joins them: who has no
-credentials comes, and so do credentials of nobody. The order is that of an index (the primary key's, and the one on the
-credentials' user column, which `cdc enable` makes where there is none), or PostgreSQL sorts where that is faster. The
+Server-side cursors bring all tables in the order of the user's id, and `merging` joins them: who has no
+credentials comes, and so do credentials of nobody. The order is that of an index (the primary key's, and those on the
+credentials' user columns, which `cdc enable` makes where there are none), or PostgreSQL sorts where that is faster. The
 transaction only reads, and holds back vacuum for as long as it lasts, as the initial snapshot does.
 """
 
@@ -79,9 +79,9 @@ async def everyone(*several: Settings, sample: int | None = None) -> AsyncIterat
             await connection.execute("SET LOCAL cursor_tuple_fraction = 1")
             users = await _count(connection, reads[0].table)
             part = _sample(reads[0], order, sample, users)
-            found = await _stream(connection, "users", reads[0], order, part)
-            more = [await _stream(connection, "credentials", read, order, part) for read in reads[1:]]
-            yield Everyone(users, tables, joined(found, *more))
+            found, *more = [await _stream(connection, at, read, order, part) for at, read in enumerate(reads)]
+            credentials = {read.table: stream for read, stream in zip(reads[1:], more, strict=True)}
+            yield Everyone(users, tables, joined(found, credentials))
     finally:
         await legacy.close()
 
@@ -93,19 +93,18 @@ def wanted(*several: Settings) -> list[Read]:
         ValueError: they name other tables or keys, so their users are not the same.
     """
     sources = [settings.source for settings in several]
-    credentials = [source.credentials for source in sources if source.credentials is not None]
     users = {(source.users.name, source.users.id) for source in sources}
-    owners = {(table.name, table.user_id, table.id) for table in credentials}
-    if len(users) > 1 or len(owners) > 1:
+    credentials: dict[str, list[CredentialsTable]] = {}
+    for table in (table for source in sources for table in source.credentials):
+        credentials.setdefault(table.name, []).append(table)
+    if len(users) > 1 or any(len({(one.user_id, one.id) for one in same}) > 1 for same in credentials.values()):
         raise ValueError(
             "the two files name other tables or other keys under [tables], so there is nothing to compare user by "
             "user: compare files for the same tables"
         )
     first = sources[0].users
     found = [Read(first.name, first.id, _columns([source.users for source in sources]))]
-    if credentials:
-        found.append(Read(credentials[0].name, credentials[0].user_id, _columns(credentials)))
-    return found
+    return found + [Read(name, same[0].user_id, _columns(same)) for name, same in credentials.items()]
 
 
 def _columns(tables: Sequence[UsersTable | CredentialsTable]) -> tuple[str, ...]:
@@ -113,7 +112,7 @@ def _columns(tables: Sequence[UsersTable | CredentialsTable]) -> tuple[str, ...]
 
 
 def order_of(reads: Sequence[Read], tables: Mapping[str, Table]) -> str:
-    """By what both tables are ordered: a kind of key whose order is that of its values in Python, too, else "text"."""
+    """By what all tables are ordered: a kind of key whose order is that of its values in Python, too, else "text"."""
     keys = (tables[read.table].column(read.key) for read in reads)
     kinds = {None if column is None else key_kind(column) for column in keys}
     return "number" if kinds == {"number"} else "uuid" if kinds == {"uuid"} else "text"
@@ -131,7 +130,7 @@ def _key(read: Read, order: str) -> sql.Composed:
 
 
 def _sample(users: Read, order: str, sample: int | None, there: int) -> sql.Composed | None:
-    """Which ids are read; None for all. REPEATABLE brings the same ones to both cursors, and the next time."""
+    """Which ids are read; None for all. REPEATABLE brings the same ones to all cursors, and the next time."""
     if sample is None or sample >= there:
         return None
     return sql.SQL("SELECT {} FROM {} TABLESAMPLE BERNOULLI ({}) REPEATABLE (1)").format(
@@ -140,7 +139,7 @@ def _sample(users: Read, order: str, sample: int | None, there: int) -> sql.Comp
 
 
 async def _stream(
-    connection: AsyncConnection[Any], name: str, read: Read, order: str, part: sql.Composed | None
+    connection: AsyncConnection[Any], number: int, read: Read, order: str, part: sql.Composed | None
 ) -> Stream:
     key = _key(read, order)
     query = sql.SQL("SELECT {key}, {columns} FROM {table}{where} ORDER BY 1").format(
@@ -149,7 +148,7 @@ async def _stream(
         table=qualified(read.table),
         where=sql.SQL("") if part is None else sql.SQL(" WHERE {} IN ({})").format(key, part),
     )
-    cursor = connection.cursor(f"cidaas_sync_{name}", row_factory=_keyed(read.columns))
+    cursor = connection.cursor(f"cidaas_sync_{number}", row_factory=_keyed(read.columns))
     await cursor.execute(query)
     return Stream(lambda: cursor.fetchmany(_CHUNK))
 

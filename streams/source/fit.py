@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from streams.converters import converter
 from streams.passwords import UNKNOWN, Passwords
 from streams.settings.positions import positions
-from streams.settings.section import sentence
+from streams.settings.section import header, sentence
 from streams.source.catalog import INTEGERS, KINDS, ORDINARY, alike, key_kind, nearest
 from streams.source.enabling import ENABLE
-from streams.source.uses import CREDENTIALS, USERS, For, Use, uses
+from streams.source.uses import CREDENTIALS, USERS, For, Use, credentials_key, uses
 from streams.values import UNUSABLE, boolean, moment_of, timestamp
 
 if TYPE_CHECKING:
@@ -55,16 +55,22 @@ class Fault:
     @property
     def where(self) -> str:
         """How a person finds the key in the file."""
-        return f"[{'.'.join(self.key[:-1])}] {self.key[-1]}"
+        return f"[{header(self.key[:-1])}] {self.key[-1]}"
 
 
 def described(settings: Settings, found: Iterable[Fault]) -> list[dict[str, Any]]:
     """Return faults as data, each with the line of its key where it is known."""
     lines = positions(settings.path.read_text(encoding="utf-8"))
+
+    def line(key: Path) -> int | None:
+        if key[:2] == CREDENTIALS and (*CREDENTIALS, "0") in lines and not key[2].isdecimal():
+            key = (*CREDENTIALS, "0", *key[2:])  # the only one, but in double brackets
+        return lines.get((*key, "column"), lines.get(key))
+
     return [
         {
             "key": fault.where,
-            "line": lines.get((*fault.key, "column"), lines.get(fault.key)),
+            "line": line(fault.key),
             "what": fault.what,
             "remedy": fault.remedy,
         }
@@ -134,8 +140,8 @@ def covered(settings: Settings, tables: Iterable[Table]) -> list[dict[str, Any]]
 def _names(settings: Settings) -> list[tuple[Path, str]]:
     source = settings.source
     found: list[tuple[Path, str]] = [((*USERS, "name"), source.users.name)]
-    if source.credentials is not None:
-        found.append(((*CREDENTIALS, "name"), source.credentials.name))
+    for number, table in enumerate(source.credentials):
+        found.append(((*credentials_key(settings, number), "name"), table.name))
     return found
 
 
@@ -330,14 +336,12 @@ def _deleted(use: Use, column: Column) -> Iterator[Fault]:
 
 
 def _kind(settings: Settings, use: Use, column: Column) -> Iterator[Fault]:
-    table = settings.source.credentials
-    assert table is not None
     if column.base in (*INTEGERS, "bool", "float4", "float8") or column.is_array:
         yield _type(use, column, "and is compared with a text", "Name a text column, or leave kind out.")
         return
-    told = {table.password_kind: (*CREDENTIALS, "password_kind")}
-    if table.totp_kind is not None:
-        told[table.totp_kind] = (*CREDENTIALS, "totp_kind")
+    table = next(one for one in settings.source.credentials if one.name == use.table)
+    keys = {"password_kind": table.password_kind, "totp_kind": table.totp_kind}
+    told = {word: (*use.key[:-1], key) for key, word in keys.items() if word}
     yield from _words(use, column, told, "a row counts neither as a password nor as a second factor")
 
 

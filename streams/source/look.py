@@ -130,8 +130,7 @@ class Look:
 
 def captured(settings: Settings) -> list[UsersTable | CredentialsTable]:
     """The captured tables, users first."""
-    source = settings.source
-    return [source.users] if source.credentials is None else [source.users, source.credentials]
+    return [settings.source.users, *settings.source.credentials]
 
 
 _SERVER = sql.SQL(

@@ -1,11 +1,11 @@
-"""Joins two streams of rows that come in the order of one key; in memory is one user at a time (pure)."""
+"""Joins streams of rows that come in the order of one key; in memory is one user at a time (pure)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 Row = dict[str, Any]
 
@@ -18,16 +18,17 @@ class Keyed(NamedTuple):
 
 
 class User(NamedTuple):
-    """A user row with its credential rows."""
+    """A user row with its credential rows, by the names of their tables."""
 
     id: str
     row: Row
-    credentials: list[Row]
+    credentials: dict[str, list[Row]]
 
 
 class Orphan(NamedTuple):
     """A credential row without a user row."""
 
+    table: str
     row: Row
 
 
@@ -64,24 +65,29 @@ class Stream:
         return found
 
 
-async def joined(users: Stream, credentials: Stream | None = None) -> AsyncIterator[User | Orphan]:
+async def joined(users: Stream, credentials: Mapping[str, Stream]) -> AsyncIterator[User | Orphan]:
     """Bring each user with its credentials, and the credentials that have no user.
+
+    `credentials` are by the names of their tables.
 
     Raises:
         OrderError: the rows of one stream are not in order.
     """
-    credential = await credentials.next() if credentials is not None else None
+    heads = {table: await stream.next() for table, stream in credentials.items()}
     while (user := await users.next()) is not None:
-        rows: list[Row] = []
-        while credentials is not None and credential is not None and credential.key is not None:
-            if credential.key > user.key:
-                break
-            if credential.key == user.key:
-                rows.append(credential.row)
-            else:
-                yield Orphan(credential.row)
-            credential = await credentials.next()
-        yield User(str(user.key), user.row, rows)
-    while credentials is not None and credential is not None:
-        yield Orphan(credential.row)
-        credential = await credentials.next()
+        found: dict[str, list[Row]] = {}
+        for table, stream in credentials.items():
+            rows, head = found.setdefault(table, []), heads[table]
+            while head is not None and head.key is not None and head.key <= user.key:
+                if head.key == user.key:
+                    rows.append(head.row)
+                else:
+                    yield Orphan(table, head.row)
+                head = await stream.next()
+            heads[table] = head
+        yield User(str(user.key), user.row, found)
+    for table, stream in credentials.items():
+        head = heads[table]
+        while head is not None:
+            yield Orphan(table, head.row)
+            head = await stream.next()

@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from streams.settings.tables import INDEX_NAME
+
 if TYPE_CHECKING:
-    from streams.settings import CredentialsTable, Source, UsersTable
+    from streams.settings import CredentialsTable, UsersTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +56,9 @@ def relation(table: str) -> str:
     return f"{quoted(schema)}.{quoted(name)}"
 
 
-def identity_index(table: CredentialsTable) -> str:
+def identity_index(table: UsersTable | CredentialsTable) -> str:
     """Name the index by which deletes and moves of credentials tell the user; 63 bytes are PostgreSQL's limit."""
-    return f"{table.name.rpartition('.')[2][:40]}_cidaas_sync_ri"
-
-
-def tables_of(source: Source) -> list[UsersTable | CredentialsTable]:
-    """Return the captured tables, credentials first."""
-    return [source.users] if source.credentials is None else [source.credentials, source.users]
+    return f"{table.name.rpartition('.')[2][:INDEX_NAME]}_cidaas_sync_ri"
 
 
 def columns_of(table: UsersTable | CredentialsTable) -> str:

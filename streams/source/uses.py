@@ -16,6 +16,11 @@ USERS = ("tables", "users")
 CREDENTIALS = ("tables", "credentials")
 
 
+def credentials_key(settings: Settings, number: int) -> Path:
+    """Name the table of the file that describes a table with credentials; the only one needs no number."""
+    return CREDENTIALS if len(settings.source.credentials) == 1 else (*CREDENTIALS, str(number))
+
+
 class For(enum.Enum):
     """What a column is read for."""
 
@@ -58,8 +63,8 @@ class Use:
 def uses(settings: Settings) -> list[Use]:
     """Return every use of a column; a column may have several."""
     found = list(_of_users(settings))
-    if settings.source.credentials is not None:
-        found += _of_credentials(settings.source.credentials)
+    for number, table in enumerate(settings.source.credentials):
+        found += _of_credentials(table, credentials_key(settings, number))
     return found
 
 
@@ -102,15 +107,17 @@ def _of_memberships(table: str, mapping: Mapping) -> Iterator[Use]:
             yield Use(table, key, consent.time, For.MOMENT)
 
 
-def _of_credentials(table: CredentialsTable) -> Iterator[Use]:
-    yield Use(table.name, (*CREDENTIALS, "id"), table.id, For.ID)
-    yield Use(table.name, (*CREDENTIALS, "user_id"), table.user_id, For.OWNER)
+def _of_credentials(table: CredentialsTable, path: Path) -> Iterator[Use]:
+    yield Use(table.name, (*path, "id"), table.id, For.ID)
+    yield Use(table.name, (*path, "user_id"), table.user_id, For.OWNER)
     if table.kind is not None:
-        yield Use(table.name, (*CREDENTIALS, "kind"), table.kind, For.KIND)
-    yield from _of_password(table.name, CREDENTIALS, table)
+        yield Use(table.name, (*path, "kind"), table.kind, For.KIND)
+    if table.holds == "totp":
+        return
+    yield from _of_password(table.name, path, table)
     for key, column in (("created", table.created), ("updated", table.updated)):
         if column is not None:
-            yield Use(table.name, (*CREDENTIALS, key), column, For.AGE, epoch=key in table.epochs)
+            yield Use(table.name, (*path, key), column, For.AGE, epoch=key in table.epochs)
 
 
 def _of_password(table: str, path: Path, columns: PasswordColumns | CredentialsTable) -> Iterator[Use]:

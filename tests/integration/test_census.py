@@ -91,8 +91,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
         # The right to read is all that a census needs; `cdc enable` would refuse a user column that may be NULL.
         found.run("CREATE ROLE cidaas_sync_read LOGIN")
         settings = capture.settings_of(made.layout)
-        assert settings.source.credentials is not None
-        for table in (settings.source.users, settings.source.credentials):
+        for table in settings.source.captured:
             found.run(f"GRANT SELECT ({', '.join(table.columns)}) ON {table.name} TO cidaas_sync_read")
         password = made.env["LEGACY_DATABASE_URL"].split(":")[2].split("@")[0]
         found.run(f"ALTER ROLE cidaas_sync_read PASSWORD '{password}'")
@@ -230,7 +229,7 @@ async def test_rows_come_as_the_worker_would_read_them(database: Database) -> No
         await legacy.close()
     for user, (row, credentials) in again.items():
         assert read[user].row == row
-        assert {str(one["id"]): one for one in read[user].credentials} == credentials
+        assert {str(one["id"]): one for one in read[user].credentials["public.credentials"]} == credentials
 
 
 def test_phone_numbers_on_a_sample(database: Database, body: dict[str, Any]) -> None:
@@ -310,9 +309,8 @@ def test_other_tables_with_other_keys(database: Database, kind: str, apart: bool
     settings = load(file, {})
     database.run("DROP TABLE IF EXISTS seeds, accounts")
     database.run(SHOP.format(type=type_, other=other, key=key, orphan=orphan))
-    for table in (settings.source.users, settings.source.credentials):
-        if table is not None:
-            database.run(f"GRANT SELECT ({', '.join(table.columns)}) ON {table.name} TO cidaas_sync_read")
+    for table in settings.source.captured:
+        database.run(f"GRANT SELECT ({', '.join(table.columns)}) ON {table.name} TO cidaas_sync_read")
 
     body = database.json(PIPELINE_CONFIG=str(file))
     with_password = database.number("SELECT count(*) FROM accounts WHERE mail < 'geheim3'") if apart else 500

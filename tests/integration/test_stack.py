@@ -175,14 +175,14 @@ async def test_a_crash_between_creation_and_birth_is_made_good(
 @pytest.mark.oldest
 def test_sql_for_the_dba_runs_twice_and_back_with_odd_names(stack: Stack, settings: Settings, tmp_path: Path) -> None:
     """Through psql, as a DBA does, in a database of its own."""
-    assert settings.source.credentials is not None
+    (credentials,) = settings.source.credentials
     source = dataclasses.replace(
         settings.source,
         name="odd_sync",
         role="odd cdc",
         read_role="odd-read",
         users=dataclasses.replace(settings.source.users, name="My Shop.Kunde's"),
-        credentials=dataclasses.replace(settings.source.credentials, name="My Shop.log%in"),
+        credentials=(dataclasses.replace(credentials, name="My Shop.log%in"),),
     )
     odd = dataclasses.replace(settings, source=source)
     files = {"enable": sql.enable_sql(odd), "disable": sql.disable_sql(odd)}

@@ -33,6 +33,19 @@ SETTINGS = load(Path(__file__).parents[2] / "pipeline.toml", {
     "DELIVERY_START": "running",
 })  # fmt: skip
 BCRYPT = "$2b$04$" + "a" * 53
+(CREDENTIALS_TABLE,) = SETTINGS.source.credentials
+OLD_LOGINS = replace(CREDENTIALS_TABLE, name="public.old_logins")
+SEEDS = replace(
+    CREDENTIALS_TABLE,
+    name="public.seeds",
+    holds="totp",
+    kind=None,
+    totp_kind=None,
+    secret="",
+    columns=("id", "user_id"),
+)
+#: The shipped settings with three tables of credentials: two have passwords, one has second factors.
+SEVERAL = replace(SETTINGS, source=replace(SETTINGS.source, credentials=(CREDENTIALS_TABLE, OLD_LOGINS, SEEDS)))
 
 
 def settings_with(**delivery: Any) -> Settings:
@@ -51,9 +64,7 @@ def user_row(number: int, **fields: Any) -> dict[str, Any]:
 
 def credential_row(pk: int, number: int, **fields: Any) -> dict[str, Any]:
     """A full row of the credentials table: a bcrypt password of user `number`."""
-    table = SETTINGS.source.credentials
-    assert table is not None
-    row = dict.fromkeys(table.columns)
+    row = dict.fromkeys(CREDENTIALS_TABLE.columns)
     return row | {
         "id": pk,
         "user_id": number,

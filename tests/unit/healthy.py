@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from streams.source.look import Look
 
 SOURCE = SETTINGS.source
-assert SOURCE.credentials is not None
-CREDENTIALS = SOURCE.credentials
+(CREDENTIALS,) = SOURCE.credentials
 BOTH = frozenset({SOURCE.role, SOURCE.read_role})
 GIB = 1 << 30
 
@@ -69,7 +68,7 @@ CREDENTIAL_TABLE = replace(
     identity_index=identity_index(CREDENTIALS),
     columns=columns(CREDENTIALS, id="bigint", user_id="bigint"),
 )
-TABLES = tables.Tables({SOURCE.users.name: TABLE, CREDENTIALS.name: CREDENTIAL_TABLE}, orphans=0)
+TABLES = tables.Tables({SOURCE.users.name: TABLE, CREDENTIALS.name: CREDENTIAL_TABLE}, {CREDENTIALS.name: 0})
 TOPICS = {topic.name: kafka.Seen(topic.partitions, 1, 0, dict(topic.settings)) for topic in topic_table(SETTINGS)}
 KAFKA = kafka.Kafka(1, "cluster", TOPICS, auto_create=False, disks=(server.Disk(100 * GIB, 80 * GIB),))
 CONFIG = connector_config(SETTINGS)

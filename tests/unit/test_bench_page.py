@@ -118,7 +118,7 @@ def test_the_users_of_the_measurements_are_plain_ones() -> None:
             change = reader.read(key, people.record(table, row))
             assert isinstance(change, RowChange) and not change.missing and change.row is not None
             rows.append(change.row)
-        mapped = mapper.map(str(number), rows[0], rows[1:])
+        mapped = mapper.map(str(number), rows[0], {"public.credentials": rows[1:]})
         assert mapped.entity is not None and mapped.has_password and not mapped.notes
 
 

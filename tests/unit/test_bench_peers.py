@@ -12,12 +12,14 @@ import pytest
 from fakes import SETTINGS, credential_row, envelope, user_row
 
 from bench.peers import PEERS, entity
+from streams.credentials import Names
 from streams.mapping import Mapper, status_of, sub_of
 from streams.rows import RowChange, RowReader
 from streams.snapshots import Merger, Snapshot
 
 ROOT = Path(__file__).parents[2]
 MAPPER, READER = Mapper(SETTINGS), RowReader(SETTINGS.source)
+by_table = Names(SETTINGS.source.credentials).by_table
 FULL: dict[str, Any] = {
     "id": 42,
     "email": " Jörg.Weiß@Example.org ",
@@ -82,7 +84,7 @@ def test_the_entity_is_what_the_worker_sends(user: dict[str, Any], credentials: 
     records = [envelope("r", "credentials", 900, row) for row in credentials] + [envelope("r", "users", 900, user)]
     snapshot, snap = merged(*records), ours(*records)
     assert snapshot is not None and snap.user is not None and snap.user.values is not None
-    expected = MAPPER.map("42", snap.user.values, snap.live_credentials()).entity
+    expected = MAPPER.map("42", snap.user.values, by_table(snap.live_credentials())).entity
     assert entity.entity_of("42", snapshot) == expected
 
 

@@ -53,7 +53,7 @@ OTHER = password("x", None, id=3, kind="webauthn")
 def counted(*people: tuple[dict[str, Any], list[dict[str, Any]]], settings: Settings = SETTINGS) -> Census:
     count = Count(settings)
     for number, (row, credentials) in enumerate(people, 1):
-        count.user(str(number), row, credentials)
+        count.user(str(number), row, {TABLE: credentials} if settings.source.credentials else {})
     return count.census
 
 
@@ -70,6 +70,7 @@ def changed(tmp_path: Path, *lines: tuple[str, str]) -> Settings:
 
 
 GOOD = [password()]
+TABLE = "public.credentials"
 
 
 @pytest.mark.parametrize(
@@ -252,7 +253,7 @@ def test_phone_numbers_are_read_of_a_sample_only() -> None:
     count = Count(SETTINGS, phones_every=10)
     for number in range(2000):
         count.user(
-            str(number), user(email=f"u{number}@example.org", phone="keine" if number % 2 else "+4915112345678"), []
+            str(number), user(email=f"u{number}@example.org", phone="keine" if number % 2 else "+4915112345678"), {}
         )
     phones = count.census.phones
     assert 120 < phones.looked_at < 280
@@ -265,7 +266,7 @@ def test_phone_numbers_are_read_of_a_sample_only() -> None:
 def test_a_number_that_is_the_only_identifier_is_read_of_everybody() -> None:
     count = Count(SETTINGS, phones_every=1000)
     for number in range(200):
-        count.user(str(number), user(email=None, phone="+4915112345678" if number % 2 else "keine"), GOOD)
+        count.user(str(number), user(email=None, phone="+4915112345678" if number % 2 else "keine"), {TABLE: GOOD})
     assert count.census.why(Fate.REFUSED) == {counting.NO_IDENTIFIER: 100}
     assert count.census.of(Fate.UNCHANGED) == 100
 
@@ -286,8 +287,8 @@ def test_notes_of_the_mapping_are_counted_with_five_examples() -> None:
 
 def test_orphans_are_named_by_their_own_id() -> None:
     count = Count(SETTINGS)
-    count.orphan(password(id=77))
-    count.orphan(password(id=78, user_id=None))
+    count.orphan(TABLE, password(id=77))
+    count.orphan(TABLE, password(id=78, user_id=None))
     assert count.census.credentials == {counting.ORPHANS: 2}
     assert count.census.examples[counting.ORPHANS] == ["77", "78"]
 
@@ -299,7 +300,7 @@ def test_users_of_dead_domains_are_refused_whatever_they_were_before() -> None:
         ("a@dead.org", "active", GOOD), ("d@live.org", "active", GOOD), ("no address", "active", GOOD),
     ]  # fmt: skip
     for number, (email, status, credentials) in enumerate(people, 1):
-        count.user(str(number), user(email=email, status=status), credentials)
+        count.user(str(number), user(email=email, status=status), {TABLE: credentials})
     assert set(count.domains) == {"dead.org", "live.org"}
     count.unresolvable(["dead.org"])
     census = count.census
@@ -333,8 +334,8 @@ def test_no_value_of_a_user_is_shown() -> None:
     odd = password(secret, secret, salt=secret, params=secret)
     count = Count(SETTINGS, by_domain=True)
     for at, change in enumerate(({}, {"email": secret}, {"status": "active"}, {"email": None, "username": None}, {})):
-        count.user(str(at), row | change, [odd, OTHER | {"kind": secret}, TOTP | {"secret": secret}])
-    count.orphan(odd)
+        count.user(str(at), row | change, {TABLE: [odd, OTHER | {"kind": secret}, TOTP | {"secret": secret}]})
+    count.orphan(TABLE, odd)
     count.unresolvable(["dead.org"])
     found = survey(count.census, resolved=Resolved(1, 0, ["dead.org"]))
     shown = text(build(found)) + page(build(found)) + orjson.dumps(body(found)).decode()

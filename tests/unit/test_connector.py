@@ -6,8 +6,10 @@ import dataclasses
 import re
 from pathlib import Path
 
+import orjson
 import pytest
 
+from streams.rows import RowChange, RowReader
 from streams.settings import Settings, load
 from streams.source.__main__ import generated
 from streams.source.connector import HEARTBEAT_PREFIX, MARKER_PREFIX, connector_config
@@ -48,8 +50,7 @@ def test_credentials_come_first_in_the_initial_snapshot(settings: Settings) -> N
 
 def test_every_mapped_column_and_no_other_passes(settings: Settings) -> None:
     lists = connector_config(settings)["column.include.list"].split(",")
-    assert settings.source.credentials is not None
-    for table, pattern in zip((settings.source.credentials, settings.source.users), lists, strict=True):
+    for table, pattern in zip(settings.source.captured, lists, strict=True):
         for column in table.columns:
             assert re.fullmatch(pattern, f"{table.name}.{column}")
         assert not re.fullmatch(pattern, f"{table.name}.email_verified")
@@ -78,16 +79,20 @@ def test_users_are_keyed_by_their_id_and_credentials_by_their_users(settings: Se
         assert config[f"transforms.xk{letter}.field"] == column
 
 
-def test_another_name_of_the_owner_column_still_arrives_as_before_user_id(settings: Settings) -> None:
-    assert settings.source.credentials is not None
-    credentials = dataclasses.replace(settings.source.credentials, user_id="owner")
-    source = dataclasses.replace(settings.source, credentials=credentials)
-    fields = connector_config(dataclasses.replace(settings, source=source))["transforms.flat.add.fields"]
-    assert fields.endswith(",before.owner:before_user_id")
+@pytest.mark.parametrize("owner", ["user_id", "owner"])
+def test_a_former_owner_arrives_under_the_name_that_is_looked_for(settings: Settings, owner: str) -> None:
+    """M5. Debezium calls `before.COLUMN` of the envelope `__before_COLUMN`; with another name the move is not seen."""
+    (table,) = settings.source.credentials
+    source = dataclasses.replace(settings.source, credentials=(dataclasses.replace(table, user_id=owner),))
+    fields = connector_config(dataclasses.replace(settings, source=source))["transforms.flat.add.fields"].split(",")
+    assert [field for field in fields if field.startswith("before")] == [f"before.{owner}"]
+    row = dict.fromkeys(table.columns) | {"id": 7, owner: 2, f"__before_{owner}": 1}
+    change = RowReader(source).read(b"2", orjson.dumps(row | {"__op": "u", "__source_table": "credentials"}))
+    assert isinstance(change, RowChange) and change.moved_from == "1"
 
 
 def test_without_a_credentials_table_only_users_are_read(settings: Settings) -> None:
-    source = dataclasses.replace(settings.source, credentials=None)
+    source = dataclasses.replace(settings.source, credentials=())
     config = connector_config(dataclasses.replace(settings, source=source))
     assert config["table.include.list"] == r"public\.users"
     assert "before" not in config["transforms.flat.add.fields"]

@@ -88,7 +88,7 @@ def test_it_agrees_with_the_mapping_on_the_example_people() -> None:
             {"id": number, **{name: _as_debezium(value) for name, value in zip(names, each, strict=True)}}
             for number, each in enumerate(person.credentials)
         ]
-        mapped = map_user(str(row["id"]), debezium, credentials, settings)
+        mapped = map_user(str(row["id"]), debezium, {"public.credentials": credentials}, settings)
         assert mapped.entity is not None
         there, last_login = stored(mapped.entity)
         legacy = _as_sql(row, credentials)

@@ -22,7 +22,7 @@ SELECT = ("# [mapping.select]", '[mapping.select]\ncolumn = "country"\nvalues = 
 def compared(before: Settings, after: Settings, *rows: dict[str, Any]) -> dict[str, Any]:
     divergence = Divergence(before, after)
     for row in rows:
-        divergence.add(str(row["id"]), row, [PASSWORD])
+        divergence.add(str(row["id"]), row, {"public.credentials": [PASSWORD]})
     return divergence.report()
 
 

@@ -286,8 +286,10 @@ BROKEN = {
         "is numeric",
         "the type bigint",
     ),
-    "orphans": Broken(of_tables(known={"orphans": 3}), "orphans", WARNING, "3 values", "Remove"),
-    "many orphans": Broken(of_tables(known={"orphans": 1_000}), "orphans", WARNING, "at least 1,000 values", "Remove"),
+    "orphans": Broken(of_tables(known={"orphans": {CREDENTIALS.name: 3}}), "orphans", WARNING, "3 values", "Remove"),
+    "many orphans": Broken(
+        of_tables(known={"orphans": {CREDENTIALS.name: 1_000}}), "orphans", WARNING, "at least 1,000 values", "Remove"
+    ),
     # Kafka
     "topics not made yet": Broken(of_cluster(topics={}), "topics_there", TODO, "not made yet", "`topics`"),
     "a topic missing": Broken(

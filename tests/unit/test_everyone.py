@@ -37,9 +37,10 @@ async def join(users: Sequence[Any], credentials: Sequence[Any] | None, chunk: i
     """How many credentials each user has, and how many have no user."""
     found: dict[str, int] = {}
     orphans = 0
-    async for one in joined(stream(users, chunk), None if credentials is None else stream(credentials, chunk)):
+    streams = {} if credentials is None else {"shop.pw": stream(credentials, chunk)}
+    async for one in joined(stream(users, chunk), streams):
         if isinstance(one, User):
-            found[one.id] = len(one.credentials)
+            found[one.id] = sum(map(len, one.credentials.values()))
         else:
             assert isinstance(one, Orphan)
             orphans += 1

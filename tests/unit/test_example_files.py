@@ -55,7 +55,7 @@ def test_an_example_reads_columns_of_its_own_table_only(folder: Path) -> None:
     """The tables themselves are asked by the integration test; this finds a slip of the pen at once."""
     sql = (folder / "schema.sql").read_text()
     source = settings_of(folder.name).source
-    for table in filter(None, (source.users, source.credentials)):
+    for table in source.captured:
         (body,) = re.findall(rf"CREATE TABLE {table.name.split('.')[1]} \((.*?)^\);", sql, re.M | re.S)
         there = set(re.findall(r"^    (\w+)", body, re.M))
         assert set(table.columns) <= there
@@ -81,7 +81,7 @@ CUSTOMER: dict[str, Any] = {
 
 def shop(**changes: Any) -> Mapped:
     row = CUSTOMER | changes
-    return Mapper(settings_of("one-table-shop")).map(str(row["customer_id"]), row, [])
+    return Mapper(settings_of("one-table-shop")).map(str(row["customer_id"]), row, {})
 
 
 def test_a_customer_of_the_shop() -> None:
@@ -152,7 +152,7 @@ def credential(value: str | None, created: int, **changes: Any) -> dict[str, Any
 
 
 def keycloak(*credentials: dict[str, Any], **changes: Any) -> Mapped:
-    return Mapper(settings_of("keycloak-like")).map(ADA, PERSON | changes, credentials)
+    return Mapper(settings_of("keycloak-like")).map(ADA, PERSON | changes, {"public.credential": credentials})
 
 
 def test_a_user_of_keycloak() -> None:

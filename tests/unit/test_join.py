@@ -267,7 +267,7 @@ def test_credentials_may_move_to_and_fro(steps: list[Any]) -> None:
         for number, partition in partitions.items():
             stored = partition.snapshots.store.get(b"%d" % number)
             assert stored is not None
-            found = {row["id"]: row["secret"] for row in decode(stored.value).live_credentials()}
+            found = {row["id"]: row["secret"] for row in decode(stored.value).live_credentials().values()}
             assert found == {pk: secret for pk, (owner, secret) in there.items() if owner == number}
             await partition.close()
 

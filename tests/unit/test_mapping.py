@@ -19,6 +19,7 @@ from streams.settings import Settings, load
 
 DEFAULT = Path(__file__).parents[2] / "pipeline.toml"
 SETTINGS = load(DEFAULT, {})
+(CREDENTIALS,) = SETTINGS.source.credentials
 BCRYPT = "$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW"
 OTHER = "$2y$10$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW"
 
@@ -74,7 +75,7 @@ def settings_with(tmp_path: Path, *changes: tuple[str, str]) -> Settings:
 
 
 def mapped(user: dict[str, Any], *credentials: dict[str, Any], settings: Settings = SETTINGS) -> Mapped:
-    return map_user("4711", user, credentials, settings)
+    return map_user("4711", user, {CREDENTIALS.name: credentials}, settings)
 
 
 def entity(user: dict[str, Any], *credentials: dict[str, Any], settings: Settings = SETTINGS) -> dict[str, Any]:
@@ -295,7 +296,7 @@ def test_no_event_is_sent_only_when_switched_on(tmp_path: Path) -> None:
 def test_the_legacy_id_itself_can_be_the_sub(tmp_path: Path) -> None:
     own = settings_with(tmp_path, ('sub = "uuid5"', 'sub = "id"'))
     id_ = "0b9f6c1e-7a52-5f0e-9a31-5d3c7e1f2a44"
-    assert map_user(id_, USER | {"id": id_}, (), own).sub == id_
+    assert map_user(id_, USER | {"id": id_}, {}, own).sub == id_
 
 
 def test_a_user_without_identifier_is_counted() -> None:
@@ -327,7 +328,7 @@ def test_an_own_table_with_other_names_and_the_password_in_it(tmp_path: Path) ->
     own = load(path, {})
     row = {"kunde_id": "ab", "mail": "a@example.org", "nachname": "Öz", "anrede": "Frau", "punkte": "12.5"}
     row |= {"kennwort": "a" * 40, "salz": "x"}
-    result = map_user("ab", row, (), own)
+    result = map_user("ab", row, {}, own)
     assert result.entity == {
         "sub": sub_of("ab", own),
         "provider": "self",
@@ -339,8 +340,8 @@ def test_an_own_table_with_other_names_and_the_password_in_it(tmp_path: Path) ->
         "password_hash_info": {"algorithmTypeId": "SHA1", "passwordHash": "a" * 40, "hData": {"salt": "x"}},
     }
     assert result.has_password
-    assert map_user("ab", row | {"anrede": "Firma"}, (), own).notes == ("gender_invalid",)
-    without = map_user("ab", row | {"kennwort": None}, (), own)
+    assert map_user("ab", row | {"anrede": "Firma"}, {}, own).notes == ("gender_invalid",)
+    without = map_user("ab", row | {"kennwort": None}, {}, own)
     assert without.entity is not None
     assert without.entity["password_hash_info"] is None
     assert not without.has_password
@@ -376,16 +377,16 @@ def rows(columns: tuple[str, ...], usual: dict[str, Any]) -> st.SearchStrategy[d
     return st.fixed_dictionaries({}, optional=usually)
 
 
-assert SETTINGS.source.credentials is not None
 some_users = rows(SETTINGS.source.users.columns, USER)
-some_credentials = st.lists(rows(SETTINGS.source.credentials.columns, PASSWORD), max_size=3)
+some_credentials = st.lists(rows(CREDENTIALS.columns, PASSWORD), max_size=3)
 WITH_MFA = replace(SETTINGS, mapping=replace(SETTINGS.mapping, mfa_enabled=True))
 
 
 @given(st.text(st.characters(categories=None)), some_users, some_credentials)
 def test_no_row_whatsoever_stops_the_mapping(user_id: str, user: dict[str, Any], found: list[dict[str, Any]]) -> None:
-    result = map_user(user_id, user, found, WITH_MFA)
-    assert result == Mapper(WITH_MFA).map(user_id, user, found), "the same row makes the same user"
+    by_table = {CREDENTIALS.name: found}
+    result = map_user(user_id, user, by_table, WITH_MFA)
+    assert result == Mapper(WITH_MFA).map(user_id, user, by_table), "the same row makes the same user"
     assert (result.entity is None) == (result.status != "live")
     for note in result.notes:
         assert note.replace("_", "").isalnum()

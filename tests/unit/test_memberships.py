@@ -70,7 +70,7 @@ def configured(folder: Path, lines: str = ALL) -> Settings:
 
 
 def made(settings: Settings, **changes: Any) -> Mapped:
-    return Mapper(settings).map("u1", ROW | changes, [])
+    return Mapper(settings).map("u1", ROW | changes, {})
 
 
 def entity(settings: Settings, **changes: Any) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def test_null_and_other_words_leave_a_part_out(tmp_path: Path) -> None:
 
 def test_what_is_not_known_is_counted(tmp_path: Path) -> None:
     row = {name: value for name, value in ROW.items() if name not in ("vip", "fb")}
-    result = Mapper(configured(tmp_path)).map("u1", row | {"agb": "__debezium_unavailable_value"}, [])
+    result = Mapper(configured(tmp_path)).map("u1", row | {"agb": "__debezium_unavailable_value"}, {})
     assert result.notes == ("value_unavailable",) * 3
 
 
@@ -175,7 +175,7 @@ def test_an_answer_is_matched_by_the_users_own_address(tmp_path: Path) -> None:
 
 
 def test_preview_shows_what_is_sent(tmp_path: Path) -> None:
-    said = preview(configured(tmp_path), "u1", ROW, [])
+    said = preview(configured(tmp_path), "u1", ROW, {})
     assert [one["provider"] for one in said["entity"]["identities"]] == ["self", "facebook", "google"]
     assert said["entity"]["groups"][0]["groupId"] == "EVERYBODY"
 

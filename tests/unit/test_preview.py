@@ -22,7 +22,7 @@ SEED = TOTP["secret"]
 
 
 def shown(settings: Settings, row: dict[str, Any] = USER, *credentials: dict[str, Any]) -> dict[str, Any]:
-    return preview(settings, str(row["id"]), row, list(credentials))
+    return preview(settings, str(row["id"]), row, {"public.credentials": credentials})
 
 
 def test_a_live_user_is_shown_with_secrets_hidden(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_hash_that_is_also_mapped_as_a_field_stays_hidden(tmp_path: Path) -> N
     path = tmp_path / "pipeline.toml"
     custom = '[mapping.custom_fields]\nold = "kennwort"\nnumber = { column = "kennwort", type = "number" }\n'
     path.write_text(OWN_TABLE.replace("[cidaas]", custom + "[cidaas]"))
-    body = preview(load(path, {}), "7", {"kunde_id": 7, "mail": "a@example.org", "kennwort": BCRYPT}, [])
+    body = preview(load(path, {}), "7", {"kunde_id": 7, "mail": "a@example.org", "kennwort": BCRYPT}, {})
     assert body["entity"]["customFields"] == {"old": hidden(BCRYPT), "number": None}
     assert BCRYPT not in _preview_text(body) + orjson.dumps(body).decode()
 

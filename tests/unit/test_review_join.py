@@ -99,6 +99,6 @@ def test_the_last_change_repeated_after_a_reading_brings_nothing_old_back() -> N
     merger.change(snap, users_change("c", 10, user_row(1, city="old")), (1, 5), 1)
     merger.change(snap, credential_change("c", 11, credential_row(7, 1, secret="old")), (1, 6), 1)
     assert snap.user is not None and snap.user.values is not None and snap.user.values["city"] == "new"
-    assert [row["secret"] for row in snap.live_credentials()] == ["new"]
+    assert [row["secret"] for row in snap.live_credentials().values()] == ["new"]
     merger.change(snap, users_change("u", 12, user_row(1, city="newer")), (1, 7), 1)
     assert snap.user.values["city"] == "newer"

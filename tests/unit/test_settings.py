@@ -52,9 +52,9 @@ def test_the_shipped_file_fits_the_reference_schema_and_needs_no_variable() -> N
         *("created_at", "last_login_at"),
     }  # fmt: skip
     assert settings.source.users.lazy == {"last_login_at"}
-    assert settings.source.credentials is not None
+    (credentials,) = settings.source.credentials
     columns = "id user_id kind algorithm secret salt params created_at updated_at"
-    assert settings.source.credentials.columns == tuple(columns.split())
+    assert credentials.columns == tuple(columns.split())
     assert settings.topics.identity == "legacy.identity"
     assert settings.topics.snapshots == "cidaas-sync-snapshots-changelog"
     assert settings.delivery.start == "paused"
@@ -95,7 +95,7 @@ def test_the_environment_wins(tmp_path: Path) -> None:
 
 def test_an_own_table_with_the_password_in_a_column(tmp_path: Path) -> None:
     source = read(tmp_path, OWN_TABLE).source
-    assert source.credentials is None
+    assert source.credentials == ()
     assert source.users.columns == ("kunde_id", "mail", "kennwort")
 
 
@@ -201,7 +201,7 @@ def test_a_credentials_table_needs_one_algorithm_and_not_two(tmp_path: Path) -> 
     table = '[tables.credentials]\nname = "a.b"\nid = "i"\nuser_id = "u"\nsecret = "s"\n'
     assert "algorithm_constant" in refused(tmp_path, OWN_TABLE + table)[0]
     assert refused(tmp_path, OWN_TABLE + table + 'algorithm = "a"\nalgorithm_constant = "bcrypt"')
-    assert read(tmp_path, OWN_TABLE + table + 'algorithm = "a"').source.credentials is not None
+    assert read(tmp_path, OWN_TABLE + table + 'algorithm = "a"').source.credentials
 
 
 def test_a_lazy_column_must_not_decide_what_happens_to_the_user(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_disable_ends_with_the_proof_that_no_slot_is_left(settings: Settings) ->
 
 
 def test_without_a_credentials_table_nothing_is_said_of_one(settings: Settings) -> None:
-    alone = dataclasses.replace(settings, source=dataclasses.replace(settings.source, credentials=None))
+    alone = dataclasses.replace(settings, source=dataclasses.replace(settings.source, credentials=()))
     for text in (sql.enable_sql(alone), sql.disable_sql(alone)):
         assert "credentials" not in text
 

@@ -72,7 +72,7 @@ def test_a_partition_that_was_given_up_a_moment_ago_is_not_read(tmp_path: Path) 
 def rows(world: World, number: int, status: str = "active", **fields: Any) -> dict[str, Any]:
     """What the database has of a user that `World.sign_up` made."""
     row, credential = user_row(number, status=status, **fields), credential_row(number * 10, number)
-    found = likeness(world.settings, str(number), row, [credential])
+    found = likeness(world.settings, str(number), row, {"public.credentials": [credential]})
     return {"row": "there", "credentials": [str(number * 10)], "mapping_id": world.settings.mapping.id, **found}
 
 

@@ -89,7 +89,7 @@ def refused(folder: Path, *lines: str) -> str:
 
 
 def made(settings: Settings, **row: Any) -> Mapped:
-    return Mapper(settings).map("u1", {"id": "u1", "mail": "a@example.org", "pw": None} | row, [])
+    return Mapper(settings).map("u1", {"id": "u1", "mail": "a@example.org", "pw": None} | row, {})
 
 
 def field(settings: Settings, name: str, **row: Any) -> Any:
@@ -196,7 +196,7 @@ def test_a_template_is_read_as_its_field_wants_it(tmp_path: Path) -> None:
     odd = made(settings, **row | {"tel": "12", "level": "perhaps"})
     assert odd.notes == ("invalid_phone", "custom_vip_invalid")
     assert "no valid telephone number in the template with columns cc, tel" in str(
-        preview(settings, "u1", {"id": "u1"} | row | {"tel": "12"}, [])["empty"]
+        preview(settings, "u1", {"id": "u1"} | row | {"tel": "12"}, {})["empty"]
     )
 
 
@@ -240,14 +240,14 @@ def test_a_function_that_fails_is_counted_and_named_without_the_value(
     mapper = Mapper(settings)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            result = mapper.map("u1", {"id": "u1", "mail": "a@example.org", "pw": None, "x": "Geheim"}, [])
+            result = mapper.map("u1", {"id": "u1", "mail": "a@example.org", "pw": None, "x": "Geheim"}, {})
             assert result.entity is not None
             assert (result.entity["nickname"], result.notes) == (None, ("nickname_invalid",))
     logged = [record.getMessage() for record in caplog.records]
     assert len(logged) == (name != "wrong"), "each place once"
     assert all(re.search(rf"{own}:{name} .* in line \d+ of {own}\.py", line) for line in logged), logged
     assert "Geheim" not in caplog.text
-    said = preview(settings, "u1", {"id": "u1", "mail": "a@example.org", "pw": None, "x": "Geheim"}, [])
+    said = preview(settings, "u1", {"id": "u1", "mail": "a@example.org", "pw": None, "x": "Geheim"}, {})
     (empty,) = said["empty"]
     assert f"{own}:{name}" in empty["what"]
     assert said["notes"][0]["note"] == "nickname_invalid"
@@ -365,7 +365,7 @@ def test_secrets_stay_hidden_in_whatever_they_are_put(tmp_path: Path, own: str) 
         'nickname = { template = "hash {pw}" }',
         f'profile = {{ column = "pw", function = "{own}:shout" }}',
     )
-    said = preview(settings, "u1", {"id": "u1", "mail": "a@example.org", "pw": "$2b$geheim"}, [])
+    said = preview(settings, "u1", {"id": "u1", "mail": "a@example.org", "pw": "$2b$geheim"}, {})
     assert "geheim" not in str(said).lower()
 
 

@@ -144,6 +144,6 @@ def test_an_unchanged_file_makes_the_same_of_every_user(
     path.write_text(text)
     settings = load(path, {})
     mapper = Mapper(settings)
-    made = [mapper.map(str(row[key]), row, credentials) for row, credentials in users]
+    made = [mapper.map(str(row[key]), row, {"public.credentials": rows}) for row, rows in users]
     entities = orjson.dumps([[one.status, one.entity, one.has_password, one.notes] for one in made])
     assert (settings.mapping.id, hashlib.sha256(entities).hexdigest()[:32]) == (mapping_id, digest)

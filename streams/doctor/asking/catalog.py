@@ -167,8 +167,8 @@ async def ask_tables(connection: Connection, settings: Settings) -> Tables:
     for table in captured(settings):
         if (there := await _table(connection, source, table)) is not None:
             found[table.name] = there
-    number, why = await _orphans(connection, source, found)
-    return Tables(found, number, why)
+    both = [table for table in source.credentials if source.users.name in found and table.name in found]
+    return Tables(found, {table.name: await _orphans(connection, source.users, table) for table in both})
 
 
 async def _table(connection: Connection, source: Source, table: UsersTable | CredentialsTable) -> Table | None:
@@ -179,12 +179,11 @@ async def _table(connection: Connection, source: Source, table: UsersTable | Cre
     row = dict(rows[0])
     columns = await _all(connection, COLUMNS, {"table": row["oid"], "roles": asked["roles"]})
     narrow: dict[str, tuple[str, ...]] = {}
-    if table is source.credentials:  # the others keep their primary key as identity, which each has to publish anyway
+    owners = [one.user_id for one in source.credentials if one is table]
+    for owner in owners:  # users keep their primary key as identity, which each publication has to have anyway
         for one in await _all(connection, _PUBLICATIONS, asked):
-            published = (
-                orjson.loads(one["columns"]) if one["columns"] is not None else [source.credentials.user_id, table.id]
-            )
-            if lacking := [name for name in (source.credentials.user_id, table.id) if name not in published]:
+            published = orjson.loads(one["columns"]) if one["columns"] is not None else [owner, table.id]
+            if lacking := [name for name in (owner, table.id) if name not in published]:
                 narrow[one["name"]] = tuple(lacking)
     return Table(
         kind=row["kind"],
@@ -200,15 +199,12 @@ async def _table(connection: Connection, source: Source, table: UsersTable | Cre
     )
 
 
-async def _orphans(connection: Connection, source: Source, found: Mapping[str, Table]) -> tuple[int | None, str]:
-    """Count user ids of credentials that no user has; a foreign key proves that there is none."""
-    users, credentials = source.users, source.credentials
-    if credentials is None or len(found) < 2:
-        return None, "a table is missing"
+async def _orphans(connection: Connection, users: UsersTable, credentials: CredentialsTable) -> int | str:
+    """Count user ids of credentials that no user has, or say why not; a foreign key proves that there is none."""
     asked = {"table": relation(credentials.name), "users": relation(users.name)}
     asked |= {"owner": credentials.user_id, "id": users.id}
     if (await _all(connection, _FOREIGN_KEY, asked))[0]["found"]:
-        return 0, ""
+        return 0
     query = _ORPHANS.format(
         owner=sql.Identifier(credentials.user_id),
         credentials=qualified(credentials.name),
@@ -217,9 +213,9 @@ async def _orphans(connection: Connection, source: Source, found: Mapping[str, T
         many=sql.Literal(MANY),
     )
     try:
-        return int((await _all(connection, query))[0]["number"]), ""
+        return int((await _all(connection, query))[0]["number"])
     except psycopg.Error as error:
-        return None, error.diag.message_primary or why(error)
+        return error.diag.message_primary or why(error)
 
 
 async def _all(
