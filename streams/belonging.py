@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import TopicPartition
 
 from streams import kafka
-from streams.control import IDENTITY
+from streams.control import IDENTITY, TABLES
 from streams.identity import Identity, RefusedError, compare
 from streams.legacy import SYSTEM, LegacyAwayError
+from streams.source import reading
 from streams.state import AGAIN
 
 if TYPE_CHECKING:
@@ -44,6 +45,11 @@ class Belonging:
         self.identity = Identity.of(self._pipeline.settings, await self._source(), topic)
         await self._first_or_same()
         await self._assert_not_emptied()
+        control, settings = self._pipeline.control, self._pipeline.settings
+        if why := reading.refusal(control.state, settings):
+            raise RefusedError(why)
+        if TABLES not in control.state:
+            await control.put(TABLES, reading.body(settings))
 
     async def _source(self) -> str:
         """Name the legacy system and database; "" while it does not answer."""
@@ -92,7 +98,13 @@ class Belonging:
         self.identified.set()
 
     async def follow(self) -> None:
-        """Believe the database that a person has accepted as this pipeline's source since the start (M8)."""
+        """Believe the database that a person has accepted as this pipeline's source since the start (M8).
+
+        Other tables are no longer ours to read: this worker would set aside whoever has a row in a table that it does
+        not know, and read it again without that row.
+        """
+        if why := reading.refusal(self._pipeline.control.state, self._pipeline.settings):
+            self._pipeline.app.refuse(why)
         recorded = self._pipeline.control.identity
         if recorded is None or not self.identified.is_set() or recorded["source"] == self._pipeline.legacy.expected:
             return

@@ -36,10 +36,12 @@ DELETES = "delivery/deletes"
 BRAKE = "brake"
 #: the last request for a sweep, and, with /PARTITION behind it, what the owner of a partition answers.
 SWEEP = "sweep"
-#: what the guard remembers of the source, each fault that stands until a repair (its slug behind it), and the repair.
+#: what the guard remembers of the source, each fault that stands until a repair (its slug behind it), the repair, and
+#: which tables with credentials are read.
 SOURCE = "source"
 FAULTS = "source/fault/"
 REPAIR = "source/repair"
+TABLES = "source/tables"
 
 
 class Control:

@@ -9,8 +9,10 @@ import click
 
 from streams.commands import base, consent, recording
 from streams.commands.source import standing
-from streams.offline import control_state
+from streams.control import IDENTITY, TABLES
+from streams.offline import Controls, control_state
 from streams.source import connector as source_connector
+from streams.source import reading
 from streams.source.connect import Connect, ConnectError, ConnectRefused, cause
 from streams.source.keeping import keeping
 from streams.source.look import look_once
@@ -123,10 +125,14 @@ async def _apply(settings: Settings, connect: Connect, *, yes: bool, as_json: bo
     before = await connect.status(name)
     if before is None or not before.running:
         await _assert_nothing_lost(settings)
+    await _assert_all_read(settings, connect, wanted)
     steps = _to_apply(name, before, await connect.config(name), wanted)
     if steps and not yes:
         consent.preview(steps, as_json=as_json, connector=name)
         return base.OK
+    async with Controls(settings) as control:
+        if reading.differs(control.state, settings):  # before it reads them: a worker that does not know them ends
+            await control.put(TABLES, reading.body(settings))
     try:
         made = await connect.put_config(name, wanted)
     except ConnectRefused as error:
@@ -268,6 +274,26 @@ async def _assert_nothing_lost(settings: Settings) -> None:
         base.fail("not started: a source repair has not ended. `source repair --yes` goes on with it.", base.WRONG)
     for problem in standing(settings, state, await look_once(settings)):
         base.fail(f"not started: {problem['what']}. {problem['remedy']}", base.WRONG)
+
+
+async def _assert_all_read(settings: Settings, connect: Connect, wanted: Mapping[str, str]) -> None:
+    """Refuse tables whose rows this connector would never read, or whose rows would be taken for another's.
+
+    One without a position begins with its initial snapshot, which reads them all.
+    """
+    state, name = await control_state(settings), settings.source.name
+    if IDENTITY in state and (why := reading.misplaced(state, settings)):
+        base.fail(why)
+    there = await connect.config(name)
+    if there is None or not await connect.offsets(name):
+        return
+    before = there.get(source_connector.TABLES, "").split(",")
+    listed = zip(settings.source.captured, wanted[source_connector.TABLES].split(","), strict=True)
+    new = [table.name for table, one in listed if one not in before]
+    new += [name for name in reading.unread(state, settings) if name not in new]
+    if new:
+        what = f"{', '.join(new)} is new for the connector {name}, and it would read only what changes from now on."
+        base.fail(f"{what} {reading.READ_ALL}", base.WRONG)
 
 
 async def _start_again(settings: Settings, connect: Connect) -> bool:

@@ -13,7 +13,7 @@ from streams.commands import base, consent, recording
 from streams.control import SWEEP
 from streams.offline import Controls, control_state
 from streams.screen import sweep_words
-from streams.source import faults, guard, repair
+from streams.source import faults, guard, reading, repair
 from streams.source.admin import Admin
 from streams.source.connect import Connect, ConnectError
 from streams.source.connector import connector_config
@@ -159,10 +159,13 @@ async def _repair(settings: Settings, *, yes: bool, accept: bool, as_json: bool)
                 f"the legacy database is {system}, and this pipeline belongs to {identity}. If it was restored, failed "
                 "over or moved on purpose, repeat with --accept-database; else correct LEGACY_DATABASE_URL."
             )
+        if why := reading.misplaced(control.state, settings):
+            base.fail(why)
         assert look.database is not None
         enable = identity != system or bool(guard.publication(settings, look.database.publication, streamed=True))
         if not yes:
-            steps = _steps(settings, enable=enable, moved=identity != system)
+            new = reading.unread(control.state, settings)
+            steps = _steps(settings, enable=enable, moved=identity != system, new=new)
             consent.preview(steps, as_json=as_json, problems=problems)
             return
         told: list[str] = []
@@ -189,9 +192,10 @@ async def _assert_possible(look: Look, admin: Admin) -> str:
     return look.database.system
 
 
-def _steps(settings: Settings, *, enable: bool, moved: bool) -> list[str]:
+def _steps(settings: Settings, *, enable: bool, moved: bool, new: list[str]) -> list[str]:
     name = settings.source.name
     return [
+        *([f"read {', '.join(new)}, too, from now on: workers with another file end"] if new else []),
         f"stop the connector {name} and delete its position; drop its replication slot {name}",
         *(["do what `cdc enable` does"] if enable else []),
         "begin a new source epoch" + (", and believe this database from now on" if moved else ""),

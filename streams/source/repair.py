@@ -1,5 +1,6 @@
 """`source repair`: the recipe after which nothing is missing, whatever was lost (facts: debezium-3.7, section 5).
 
+    tables       other tables than before are read from now on; workers that do not know them end
     stop         the connector lets go of the slot
     offsets      its position is deleted, so that it reads the tables again
     slot         dropped; the connector makes a new one, and its snapshot is anchored there
@@ -24,8 +25,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from streams import brake
-from streams.control import DELETES, IDENTITY, REPAIR, SWEEP
-from streams.source import faults, runs
+from streams.control import DELETES, IDENTITY, REPAIR, SWEEP, TABLES
+from streams.source import faults, reading, runs
 from streams.source.connect import cause
 from streams.source.memory import Memory, recall, remember
 from streams.sweep import request, summary
@@ -135,6 +136,7 @@ class Repair:
         before = open_note(state)
         again = before is not None and any(one.epoch >= before.epoch for one in faults.standing(state))
         again = again or await self._connect.status(self._name) is None
+        again = again or reading.differs(state, self._settings)
         if before is not None and before.resumed and not again:
             self._say(f"going on with the repair of {_when(before.at)}")
             await self._put(replace(before, id=str(uuid.uuid4())))
@@ -165,6 +167,11 @@ class Repair:
 
     async def _take_apart(self, look: Look, *, enable: bool) -> None:
         name, connect = self._name, self._connect
+        if reading.differs(self._control.state, self._settings):
+            # First of all: a worker of before has seconds to see it, and to end.
+            await self._control.put(TABLES, reading.body(self._settings))
+            tables = ", ".join(table.name for table in self._settings.source.captured)
+            await self._done("tables", f"{tables} are read from now on")
         if await connect.status(name) is None:
             await connect.create_stopped(name, self._config)
         await connect.stop(name, seconds=60)

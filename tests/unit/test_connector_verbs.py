@@ -30,11 +30,17 @@ class Asked:
         self.stored: dict[str, str] = {"name": NAME, **connector_config(SETTINGS)}
         self.did: list[str] = []
         self.look, self.state = RIGHT, dict[str, Any]()
+        self.position = True
+        self.settings = SETTINGS
         self.kept = Kept(300 << 20, 2 << 30)
         monkeypatch.setattr(connector, "Connect", lambda _: self)
         monkeypatch.setattr(connector, "keeping", self.keeping)
         monkeypatch.setattr(connector, "control_state", self.control_state)
         monkeypatch.setattr(connector, "look_once", self.look_once)
+        monkeypatch.setattr(connector, "Controls", lambda _: self)
+
+    async def put(self, key: str, body: dict[str, Any]) -> None:
+        self.state[key] = body
 
     async def keeping(self, settings: Any) -> Kept:
         return self.kept
@@ -56,6 +62,9 @@ class Asked:
 
     async def config(self, name: str) -> dict[str, str] | None:
         return self.stored if self.found is not None else None
+
+    async def offsets(self, name: str) -> list[dict[str, Any]]:
+        return [{"lsn": 1}] if self.position else []
 
     async def put_config(self, name: str, config: dict[str, str]) -> bool:
         if self.found is not None and self.stored == {"name": name, **config}:
@@ -83,7 +92,7 @@ class Asked:
         return None
 
     def say(self, *words: str) -> Any:
-        (group,) = connector.commands(SETTINGS)
+        (group,) = connector.commands(self.settings)
         return CliRunner().invoke(group, list(words))
 
 

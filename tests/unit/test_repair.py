@@ -12,7 +12,8 @@ from fakes import SETTINGS, Control
 from sights import DATABASE, RIGHT, seen
 
 from streams.brake import TRIPPED
-from streams.control import IDENTITY, REPAIR, SOURCE, SWEEP
+from streams.control import IDENTITY, REPAIR, SOURCE, SWEEP, TABLES
+from streams.source import reading
 from streams.source.connect import ConnectorStatus
 from streams.source.faults import Fault, record_name, standing
 from streams.source.look import Connector, Look
@@ -39,6 +40,7 @@ class Board(Control):
         self.answering = True
         self.state[IDENTITY] = {"source": DATABASE.system}
         self.state[SOURCE] = remember(None, RIGHT).body()
+        self.state[TABLES] = reading.body(SETTINGS)
         self.stands("slot_dropped")
 
     @property

@@ -178,7 +178,7 @@ def moved(recorded: dict[str, Any], folder: dict[str, Any]) -> Any:
         closed.append(True)
 
     pipeline.legacy = SimpleNamespace(expected=folder["source"], close=close, closed=closed)
-    pipeline.control = SimpleNamespace(identity=recorded)
+    pipeline.control = SimpleNamespace(identity=recorded, state={})
     return pipeline
 
 
