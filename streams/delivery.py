@@ -364,7 +364,7 @@ class Delivery:
         """Why a pending user has not left yet, as far as this worker's memory knows; "" when it is just queued."""
         user = pack(partition, key)
         if partition.replaying:
-            return "the source is read from its beginning, and cidaas may have a newer state than what was read yet"
+            return "what waits in the topic is joined first: cidaas may have a newer state than what was read yet"
         if partition.not_before(key, int(time.time() * 1000)) and key in partition.unconfirmed:
             return "a call of the worker before may still be on its way (C5)"
         do = next((do for do, queue in self.queues.items() if user in queue), Do.UPSERT)

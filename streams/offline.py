@@ -205,12 +205,18 @@ async def read_control(settings: Settings, seconds: float = 10.0) -> Control:
         ) from None
 
 
+async def read_ends(settings: Settings) -> dict[int, int]:
+    """The offset that comes next in each partition of `legacy.identity`."""
+    tps = [TopicPartition(settings.topics.identity, number) for number in range(settings.partitions)]
+    return {tp.partition: end for tp, end in (await _ends(settings, tps)).items()}
+
+
 async def read_behind(settings: Settings) -> int:
     """Records of `legacy.identity` that no worker has joined for good."""
-    tps = [TopicPartition(settings.topics.identity, number) for number in range(settings.partitions)]
     committed = await kafka.group_offsets(settings.kafka, settings.app_id)
-    ends = await _ends(settings, tps)
-    return sum(max(0, ends[tp] - max(0, committed.get(tp, 0))) for tp in tps)
+    ends = await read_ends(settings)
+    tps = {number: TopicPartition(settings.topics.identity, number) for number in ends}
+    return sum(max(0, end - max(0, committed.get(tps[number], 0))) for number, end in ends.items())
 
 
 async def read_written(settings: Settings, moment: float) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from streams import failpoints
 from streams.rows import SetAside, write_control
+from streams.source import reading
 from streams.state import AGAIN, Partition, TruncatedError, records
 
 if TYPE_CHECKING:
@@ -130,6 +131,9 @@ class Runner:
         # What was committed is joined. Unknown, a quiet partition would look behind for ever and hold its deletes.
         partition.joined_offset = await pipeline.committed(number) - 1
         if partition.snapshots.store.get(records.EPOCHS) is None:  # nothing was ever joined: it is the first record
+            await partition.replay((await pipeline.ends([number]))[number])
+        elif reading.is_behind(pipeline.control.state, number, partition.joined_offset):
+            # Its users lack the rows of a table that was read for the first time: null would be sent as their password.
             await partition.replay((await pipeline.ends([number]))[number])
         elif not partition.replaying:
             partition.replay_end = 0  # an owner before us has read it to its end: what the scan finds is all there is

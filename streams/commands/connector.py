@@ -131,8 +131,8 @@ async def _apply(settings: Settings, connect: Connect, *, yes: bool, as_json: bo
         consent.preview(steps, as_json=as_json, connector=name)
         return base.OK
     async with Controls(settings) as control:
-        if reading.differs(control.state, settings):  # before it reads them: a worker that does not know them ends
-            await control.put(TABLES, reading.body(settings))
+        if TABLES not in control.state or reading.differs(control.state, settings):
+            await control.put(TABLES, reading.body(settings))  # first: a worker with another file ends
     try:
         made = await connect.put_config(name, wanted)
     except ConnectRefused as error:
@@ -279,20 +279,21 @@ async def _assert_nothing_lost(settings: Settings) -> None:
 async def _assert_all_read(settings: Settings, connect: Connect, wanted: Mapping[str, str]) -> None:
     """Refuse tables whose rows this connector would never read, or whose rows would be taken for another's.
 
-    One without a position begins with its initial snapshot, which reads them all.
+    Before any worker has run, one without a position begins with its initial snapshot, which reads them all.
     """
     state, name = await control_state(settings), settings.source.name
-    if IDENTITY in state and (why := reading.misplaced(state, settings)):
-        base.fail(why)
+    new = []
+    if IDENTITY in state:
+        if why := reading.misplaced(state, settings):
+            base.fail(why)
+        new = reading.unread(state, settings)
     there = await connect.config(name)
-    if there is None or not await connect.offsets(name):
-        return
-    before = there.get(source_connector.TABLES, "").split(",")
-    listed = zip(settings.source.captured, wanted[source_connector.TABLES].split(","), strict=True)
-    new = [table.name for table, one in listed if one not in before]
-    new += [name for name in reading.unread(state, settings) if name not in new]
+    if there is not None and await connect.offsets(name):
+        before = there.get(source_connector.TABLES, "").split(",")
+        listed = zip(settings.source.captured, wanted[source_connector.TABLES].split(","), strict=True)
+        new += [table.name for table, one in listed if one not in before and table.name not in new]
     if new:
-        what = f"{', '.join(new)} is new for the connector {name}, and it would read only what changes from now on."
+        what = f"{', '.join(new)} is new, and the rows that are there already would be read by nobody."
         base.fail(f"{what} {reading.READ_ALL}", base.WRONG)
 
 

@@ -22,7 +22,7 @@ from streams.offline import read_behind, read_control, read_written
 from streams.refused import REMEDY
 from streams.screen import WIDTH, pause_row, render
 from streams.source import faults, guard, progress
-from streams.source.look import captured, look_once
+from streams.source.look import look_once
 from streams.spread import merged
 from streams.stages import shares, slowest
 from streams.sweep import summary
@@ -208,7 +208,7 @@ async def _tables(settings: Settings, source: Look, known: _Known, now: float) -
     if start is None:
         return []
     there = source.database.tables if source.database is not None else {}
-    names = [table.name for table in reversed(captured(settings))]
+    names = [table.name for table in settings.source.captured]
     estimates = {name: there[name].rows if name in there and there[name].rows > 0 else None for name in names}
     return progress.tables(names, run, estimates, await _asked(read_written(settings, start)), now)
 

@@ -11,6 +11,7 @@ from psycopg import sql as text
 from psycopg.rows import dict_row
 
 from streams.legacy import SYSTEM
+from streams.offline import read_ends
 from streams.source import sql
 from streams.source.births import begin_epoch
 from streams.source.look import look_once
@@ -80,6 +81,10 @@ class Admin:
     async def begin_epoch(self, number: int) -> None:
         """Write an epoch record into every partition of `legacy.identity`."""
         await begin_epoch(self._settings, number)
+
+    async def ends(self) -> dict[int, int]:
+        """The offset that comes next in each partition of `legacy.identity`."""
+        return await read_ends(self._settings)
 
     async def _connect(self) -> psycopg.AsyncConnection[dict[str, Any]]:
         return await psycopg.AsyncConnection.connect(

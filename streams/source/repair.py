@@ -1,6 +1,6 @@
 """`source repair`: the recipe after which nothing is missing, whatever was lost (facts: debezium-3.7, section 5).
 
-    tables       other tables than before are read from now on; workers that do not know them end
+    tables       other tables than before are read from now on; workers end until that is done
     stop         the connector lets go of the slot
     offsets      its position is deleted, so that it reads the tables again
     slot         dropped; the connector makes a new one, and its snapshot is anchored there
@@ -107,6 +107,9 @@ class Tools(Protocol):
     async def begin_epoch(self, number: int) -> None:
         """Write an epoch record into every partition."""
 
+    async def ends(self) -> dict[int, int]:
+        """The offset that comes next in each partition."""
+
 
 class Repair:
     """One run of the recipe."""
@@ -136,6 +139,7 @@ class Repair:
         before = open_note(state)
         again = before is not None and any(one.epoch >= before.epoch for one in faults.standing(state))
         again = again or await self._connect.status(self._name) is None
+        # The connector that runs does not know a table that has come into the file since.
         again = again or reading.differs(state, self._settings)
         if before is not None and before.resumed and not again:
             self._say(f"going on with the repair of {_when(before.at)}")
@@ -168,8 +172,8 @@ class Repair:
     async def _take_apart(self, look: Look, *, enable: bool) -> None:
         name, connect = self._name, self._connect
         if reading.differs(self._control.state, self._settings):
-            # First of all: a worker of before has seconds to see it, and to end.
-            await self._control.put(TABLES, reading.body(self._settings))
+            # First of all: workers have seconds to see it, and to end.
+            await self._control.put(TABLES, reading.begun(self._settings))
             tables = ", ".join(table.name for table in self._settings.source.captured)
             await self._done("tables", f"{tables} are read from now on")
         if await connect.status(name) is None:
@@ -226,7 +230,17 @@ class Repair:
             if words != told:
                 self._say(told := words)
             await self._control.wait_changed()
+        if reading.is_begun(self._control.state):
+            await self._heartbeat()
+            await self._control.put(TABLES, reading.done(self._settings, await self._tools.ends()))
         await self._done("snapshot", "the tables have been read")
+
+    async def _heartbeat(self) -> None:
+        """Wait for the next one: the last rows of the snapshot have been sent to Kafka before it."""
+        seen = self._control.heartbeats
+        while self._control.heartbeats == seen:
+            await self._running()
+            await self._control.wait_changed()
 
     def _last_run(self) -> runs.Run | None:
         found = [run for run in runs.runs(self._control.notifications) if run.began >= self._note.since]

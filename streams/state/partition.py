@@ -81,7 +81,7 @@ class Partition:
         self.unclear_until = 0.0
         self.calls = 0
         self.joined_offset = -1
-        #: up to here it was, or is, read from its beginning (C9); 0 when it never was.
+        #: up to here it has to be joined before anybody leaves (C9); 0 when nothing has to.
         self.replay_end = 0
         #: delete decisions of the last minutes (the brake); loaded at the take-over.
         self.decisions = Decisions()
@@ -190,7 +190,7 @@ class Partition:
             await self.ledger.put([(records.SETTLED, records.pack(self.ledger.owner, {}))])
 
     async def replay(self, end: int) -> None:
-        """Note that the source is read from its beginning, also for the owners after us (C9)."""
+        """Note that nobody leaves before the source was joined up to here, also for the owners after us (C9)."""
         if end > self.joined_offset + 1:
             await self.snapshots.put([(records.REPLAY, records.pack(self.snapshots.owner, {"end": end}))])
             self.replay_end = end

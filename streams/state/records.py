@@ -15,7 +15,7 @@ UNSETTLED = b"\x00unsettled"  # a take-over found no settled record: calls of a 
 MARK = b"\x00mark"  # written at least once an hour, so that a late writer is found out (O3)
 EPOCHS = b"\x00epochs"  # source epochs and the offsets from which they hold (M8)
 UNREADABLE = b"\x00unreadable/"  # a record without a readable key, by its offset (M7)
-REPLAY = b"\x00replay"  # up to where a partition that was read from its beginning holds states of long ago (C9)
+REPLAY = b"\x00replay"  # up to where a partition has to be joined before anybody leaves (C9)
 DELETES = b"\x00deletes"  # delete decisions of this partition (the brake)
 #: What one owner says of its own ownership: never repeated by another one.
 OWNERSHIP = frozenset({OWNER, SETTLED, UNSETTLED, MARK})

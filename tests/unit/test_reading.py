@@ -137,26 +137,50 @@ def test_a_worker_that_runs_ends_when_other_tables_are_read() -> None:
 # -- the commands ------------------------------------------------------------------------------------------------------
 
 
-def test_a_repair_reads_a_new_table_and_says_so_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repair_reads_a_new_table_and_says_so_first() -> None:
     """Workers with the file of before have time to end while the connector stops."""
     source = Source(Board())
     source.control.state[TABLES] = {"credentials": []}
     said = repair(source)
     assert said[0] == "tables: public.credentials, public.users are read from now on" and source.did == WHOLE
-    assert source.control.state[TABLES] == reading.body(SETTINGS)
+    assert source.control.state[TABLES] == {"credentials": [FIRST], "ends": {"0": 70, "1": 71}}
+
+
+def test_a_repair_for_another_reason_lets_the_workers_run() -> None:
+    """Of tables in another order, or known by the guard alone, nothing new is read."""
+    source = Source(Board())
+    del source.control.state[TABLES]
+    said = repair(source)
+    assert said[0].startswith("stop") and TABLES not in source.control.state
+    assert not reading.differs(read(FIRST, THIRD, SECOND), SEVERAL)
+
+
+@pytest.mark.parametrize("step", WHOLE)
+def test_no_worker_runs_until_the_new_table_was_read_however_often_it_is_begun(step: str) -> None:
+    """It would send null as the password of whoever has one there."""
+    source = Source(Board())
+    source.control.state[TABLES] = {"credentials": []}
+    source.fail_at = step
+    with pytest.raises(Interrupted):
+        repair(source)
+    refused = reading.refusal(source.control.state, SETTINGS)
+    assert "reads other tables than before" in refused and "after its step `snapshot`" in refused
+    if step == "resume":  # noted before
+        source.control.tell("STARTED", "COMPLETED")
+    repair(source)
+    assert reading.refusal(source.control.state, SETTINGS) == ""
+    assert source.control.state[TABLES] == reading.done(SETTINGS, {0: 70, 1: 71})
 
 
 def test_a_repair_that_has_resumed_begins_anew_for_a_table_that_came_since() -> None:
     """The connector that runs does not know it."""
     source = Source(Board())
-    source.snapshots = False
     source.fail_at = "resume"
     with pytest.raises(Interrupted):
         repair(source)
     assert source.control.state[REPAIR]["memory"] is not None
     source.control.state[TABLES] = {"credentials": []}
     source.did.clear()
-    source.snapshots = True
     repair(source)
     assert source.did[0] == "stop" and "config" in source.did
 
@@ -179,13 +203,20 @@ def test_a_connector_that_streams_gets_no_new_table(asked: Asked, yes: tuple[str
     """What is in the table already would never come."""
     running(asked, SEVERAL, stored).state = read(FIRST)
     said = asked.say("apply", *yes)
-    assert said.exit_code == 1 and f"{SECOND}, {THIRD} is new" in said.stderr and "`source repair --yes`" in said.stderr
+    assert (
+        said.exit_code == 1
+        and f"{SECOND}, {THIRD} is new, and" in said.stderr
+        and "`source repair --yes`" in said.stderr
+    )
     assert asked.did == [] and asked.state == read(FIRST)
 
 
-def test_a_connector_without_a_position_reads_them_all(asked: Asked) -> None:
+def test_at_the_very_beginning_a_connector_without_a_position_reads_them_all(asked: Asked) -> None:
+    """With users that are known it would read them while workers send: that is what the repair is for."""
     running(asked, SEVERAL, SETTINGS).state = read(FIRST)
     asked.position = False
+    assert asked.say("apply", "--yes").exit_code == 1
+    del asked.state[IDENTITY]
     assert asked.say("apply", "--yes").exit_code == 0
     assert asked.did == ["config"] and asked.state[TABLES] == reading.body(SEVERAL)
 

@@ -54,6 +54,10 @@ class Board(Control):
         for kind in kinds:
             self.notifications.append({"type": kind, "offset": self.notifications[-1]["offset"] + 1})
 
+    async def wait_changed(self) -> None:
+        await super().wait_changed()
+        self.heartbeats += 1
+
     async def put(self, key: str, body: dict[str, Any] | None) -> None:
         await super().put(key, body)
         if key == SWEEP and self.answering:
@@ -113,6 +117,9 @@ class Source:
 
     async def begin_epoch(self, number: int) -> None:
         self._do(f"epoch {number}")
+
+    async def ends(self) -> dict[int, int]:
+        return {0: 70, 1: 71}
 
     async def look(self) -> Look:
         self._do("look")

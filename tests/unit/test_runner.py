@@ -11,7 +11,9 @@ from clock import Clock, run
 from fakes import new_partition
 from world import IDENTITY, World
 
+from streams.control import TABLES
 from streams.failpoints import FailpointError, arm
+from streams.jobs import Do
 from streams.ledger import Situation
 from streams.runner import Runner
 from streams.source.births import BIRTH_KEY, birth_value
@@ -63,6 +65,7 @@ class Worker:
             join=world.join,
             crash=self._crashed,
             delivery=world.delivery,
+            control=world.pipeline.control,
             ends=self._ends,
         )
         self.runner = Runner(pipeline, 0)  # type: ignore[arg-type]
@@ -198,7 +201,7 @@ def test_what_is_read_from_the_beginning_is_sent_when_all_that_was_there_has_bee
         await worker.hand(0, 3)
         await asyncio.sleep(30)
         assert world.where(1) is Situation.PENDING and not world.tenant.count("bulk")
-        assert "from its beginning" in world.delivery.why_waiting(world.partition, b"1")
+        assert "joined first" in world.delivery.why_waiting(world.partition, b"1")
         await worker.end()
 
         world = World(worker.path / "again", world.clock, world.settings, world)
@@ -297,5 +300,26 @@ def test_a_worker_that_died_in_a_take_over_leaves_everything_to_the_next(tmp_pat
         await following.in_sync(1, seconds=60.0)
         assert following.at_cidaas(1) is not None
         await following.stop()
+
+    play(tmp_path, scenario, before)
+
+
+def test_after_a_new_table_was_read_nobody_leaves_before_its_rows_are_joined(tmp_path: Path) -> None:
+    """The mapping has changed, so everybody is pending; who has a password only there would be sent without one."""
+
+    async def before(world: World) -> None:
+        world.put_user(1, "c")
+        await world.joined()
+
+    async def scenario(worker: Worker) -> None:
+        world = worker.world
+        worker.begins = 1
+        world.put_credential(10, 1, "r")
+        world.pipeline.control.state[TABLES] = {"credentials": [], "ends": {"0": 2}}
+        await worker.owned()
+        assert world.partition.replaying and not world.delivery.queues[Do.UPSERT]
+        await worker.hand(1, 1)
+        await world.until(lambda: worker.acknowledged == [1], "the row is joined")
+        assert not world.partition.replaying and len(world.delivery.queues[Do.UPSERT]) == 1
 
     play(tmp_path, scenario, before)
