@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from streams.control import IDENTITY
 from streams.doctor.checks import Check, State, fault, ok, unknown, warning
 from streams.identity import Identity, RefusedError, compare
-from streams.source import faults, guard
+from streams.source import faults, guard, reading
 from streams.source.look import captured
 from streams.source.memory import Memory, lost, recall
 
@@ -141,3 +141,8 @@ def _identity(settings: Settings, whole: Whole) -> Iterator[Check]:
         yield fault("identity", what, remedy)
     else:
         yield ok("identity", "the state belongs to this configuration")
+    if why := reading.refusal(whole.state or {}, settings):
+        what, _, remedy = why.partition(". ")
+        yield fault("tables_read", what, remedy)
+    else:
+        yield ok("tables_read", "the tables with credentials are those that are read")

@@ -107,5 +107,5 @@ def refusal(state: Mapping[str, Any], settings: Settings) -> str:
             "file up to date; or, to leave the table out from now on, run `connector apply --yes` with this file."
         )
     if is_begun(state):
-        return "`source repair` reads other tables than before: start the workers after its step `snapshot`."
+        return "`source repair` reads other tables than before. Start the workers after its step `snapshot`."
     return ""

@@ -35,6 +35,7 @@ from sights import DATABASE, PUBLICATION, RIGHT, SLOT, USERS, published, seen, s
 from streams.cidaas import Kind, Outcome, OutcomeKind, Reason
 from streams.cidaas.errors import failure
 from streams.control import FAULTS
+from streams.control import TABLES as TABLES_READ
 from streams.doctor import roles, server, tables
 from streams.doctor.checks import State, todo
 from streams.doctor.cidaas import Trial
@@ -449,6 +450,13 @@ BROKEN = {
         FAULT,
         "cidaas base URL",
         "app_id of its own",
+    ),
+    "a table that nobody has read": Broken(
+        of_whole(RIGHT, {"identity": IDENTITY_RECORD, TABLES_READ: {"credentials": []}}),
+        "tables_read",
+        FAULT,
+        "has not read public.credentials",
+        "`source repair --yes`",
     ),
     # cidaas
     "tenant not configured": Broken(
