@@ -8,9 +8,12 @@ import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import orjson
+import psycopg
 
 from demo.oracle import await_equal
+from demo.stack import postgres
 from demo.stack.places import ROOT
 from tests.integration.legacy import Legacy
 from tests.integration.standin import Cidaas, start_standin
@@ -180,3 +183,22 @@ class Pipeline:
 def own_pipeline(stack: Stack, folder: Path, app_id: str) -> Pipeline:
     """A pipeline from nothing: it reads the topic from its beginning into a cidaas of its own."""
     return Pipeline(stack, folder, app_id, next(free_ports))
+
+
+def take_back(stack: Stack, name: str, tables: str) -> None:
+    """Leave the shared database as it was: no connector `name`, no slot, no publication, none of these tables."""
+    httpx.delete(f"{stack.env['CONNECT_URL']}/connectors/{name}", trust_env=False)
+    with postgres.connect(stack.layout) as admin:
+        admin.execute(f"DROP TABLE IF EXISTS {tables} CASCADE".encode())
+        admin.execute(f"DROP PUBLICATION IF EXISTS {name}".encode())
+
+        def dropped() -> bool:
+            try:
+                admin.execute(
+                    "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s", (name,)
+                )
+            except psycopg.errors.ObjectInUse:
+                return False
+            return True
+
+        until(dropped, "the slot can be dropped")

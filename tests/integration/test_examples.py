@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import psycopg
 import pytest
 
 from demo.stack import postgres
 from demo.stack.places import ROOT
 from streams.settings import load
+from tests.integration.pipeline import take_back
 from tests.integration.standin import Cidaas
 from tests.integration.waiting import until
 
@@ -92,23 +92,7 @@ class Example:
 
     def drop(self, table: str) -> None:
         """Leave the shared database as it was, also when the test failed half-way."""
-        name = self.settings.source.name
-        httpx.delete(f"{self.stack.env['CONNECT_URL']}/connectors/{name}", trust_env=False)
-        with postgres.connect(self.stack.layout) as admin:
-            admin.execute(f"DROP TABLE IF EXISTS {table} CASCADE".encode())
-            admin.execute(f"DROP PUBLICATION IF EXISTS {name}".encode())
-
-            def dropped() -> bool:
-                try:
-                    admin.execute(
-                        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s",
-                        (name,),
-                    )
-                except psycopg.errors.ObjectInUse:
-                    return False
-                return True
-
-            until(dropped, "the slot can be dropped")
+        take_back(self.stack, self.settings.source.name, table)
 
 
 @pytest.fixture
