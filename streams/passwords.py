@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from streams.argon2 import Parts, assembled
+from streams.stored import ARGON2
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -38,10 +41,7 @@ class Passwords:
         self._prefix = rule.bcrypt_prefix
         self._known: dict[str, Callable[[str, str | None, Any], Answer]] = {
             "bcrypt": self._bcrypt,
-            "argon2id": _argon2,
-            "argon2i": _argon2,
-            "argon2d": _argon2,
-            "argon2": _argon2,
+            **{name: _argon2(name) for name in ("argon2", "argon2id", "argon2i", "argon2d")},
             "sha1": _digest("SHA1", 40),
             "sha-1": _digest("SHA1", 40),
             "sha256": _digest("SHA256", 64),
@@ -70,7 +70,7 @@ class Passwords:
             return None
         if secret.startswith("$2"):
             return self._bcrypt
-        return _argon2 if secret.startswith("$argon2") else None
+        return self._known["argon2"] if secret.startswith("$argon2") else None
 
     def _bcrypt(self, secret: str, _salt: str | None, _params: Any) -> Answer:
         """Name the cost that the hash itself carries: it must match BCRYPT_n."""
@@ -85,10 +85,20 @@ class Passwords:
         return {"algorithmTypeId": f"BCRYPT_{cost}", "passwordHash": secret}, None
 
 
-def _argon2(secret: str, _salt: str | None, _params: Any) -> Answer:
-    """Send the whole string; its own first word is the algorithm, whatever the column says."""
-    match = _ARGON2.fullmatch(secret)
-    return ({"algorithmTypeId": match[1], "passwordHash": secret}, None) if match else (None, MALFORMED)
+def _argon2(name: str) -> Callable[[str, str | None, Any], Answer]:
+    """Send the whole string; its own first word is the algorithm, whatever the column says.
+
+    Where the file says in which places the parts stand, they are put together.
+    """
+
+    def read(secret: str, salt: str | None, params: Any) -> Answer:
+        parts = params.get(ARGON2) if isinstance(params, dict) else None
+        if isinstance(parts, Parts) and not secret.startswith("$"):
+            secret = assembled(name, secret, salt, params.get("iterations"), parts) or ""
+        match = _ARGON2.fullmatch(secret)
+        return ({"algorithmTypeId": match[1], "passwordHash": secret}, None) if match else (None, MALFORMED)
+
+    return read
 
 
 def _digest(type_id: str, length: int) -> Callable[[str, str | None, Any], Answer]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from streams.argon2 import Parts
 from streams.inside import picker, read
 from streams.rows import UNAVAILABLE
 from streams.settings import PasswordColumns
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from streams.settings import CredentialsTable
 
 _PARTS = ("secret", "algorithm", "salt", "params")
+#: Where the parameters of argon2 stand among those of a row. No JSON of a row can look like them.
+ARGON2 = "argon2"
 
 
 class Stored:
@@ -26,9 +29,11 @@ class Stored:
     def __init__(self, columns: PasswordColumns | CredentialsTable) -> None:
         found: dict[str, str] = {part: name for part in _PARTS if (name := getattr(columns, part))}
         self._parts = [(part, name, _pick(columns.paths.get(part))) for part, name in found.items()]
-        self._numbers = [
+        numbers = [
             (name, value, picker(value) if isinstance(value, str) else None) for name, value in columns.numbers.items()
         ]
+        self._numbers = [one for one in numbers if one[0] not in Parts._fields]
+        self._argon2 = [one for one in numbers if one[0] in Parts._fields]
         given = {part: part for part in found} | ({"params": "params"} if columns.numbers else {})
         self.columns = PasswordColumns(
             "secret", given.get("algorithm"), columns.algorithm_constant, given.get("salt"), given.get("params")
@@ -44,7 +49,7 @@ class Stored:
         # A hash that is missing inside JSON that is there is a wrong path or a damaged row, and not "no password".
         if made.get("secret", "") is None and row[self._secret] is not None:
             made["secret"] = UNUSABLE
-        if self._numbers and made.get("params") != UNAVAILABLE:
+        if (self._numbers or self._argon2) and made.get("params") != UNAVAILABLE:
             made["params"] = self._numbered(made.get("params"))
         return made
 
@@ -57,6 +62,8 @@ class Stored:
         into = dict(known) if isinstance(known, dict) else {}
         for name, value, pick in self._numbers:
             into[name] = value if pick is None else pick(known)
+        if self._argon2:
+            into[ARGON2] = Parts(**{name: value if pick is None else pick(known) for name, value, pick in self._argon2})
         return into
 
 

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from .secret import Secret
 
 MAPPING_CODE = 1
-"""Number of the mapping's code: raise it with every change of streams/mapping.py, values.py, converters.py, inside.py,
-newest.py, phones.py, stored.py or passwords.py that makes another entity of the same row. It is part of the mapping id,
-and a new mapping id makes all users pending once (design: *entity*, C2). It stands here because the settings come
-before the mapping."""
+"""Number of the mapping's code: raise it with every change of streams/mapping.py, values.py, argon2.py, converters.py,
+inside.py, newest.py, phones.py, stored.py or passwords.py that makes another entity of the same row. It is part of the
+mapping id, and a new mapping id makes all users pending once (design: *entity*, C2). It stands here because the
+settings come before the mapping."""
 
 Kind = Literal["text", "phone", "boolean", "number", "date", "timestamp"]
 #: What a number of a moment counts, since 1970 in UTC: seconds, milliseconds or microseconds.
@@ -34,7 +34,8 @@ class PasswordColumns:
     """Where a password is found in a row: hash, its algorithm (a column or one for all), salt and parameters.
 
     Of secret, algorithm, salt and params, `paths` has those that stand inside the JSON of their column. `numbers` are
-    iterations and keylen where params has them under another name (a path), or one for all rows (a number).
+    iterations, keylen and the parameters of argon2 where params has them under another name (a path), or one for all
+    rows (a number).
     """
 
     secret: str

@@ -16,7 +16,7 @@ from .environment import Environment
 from .load import TOPIC_NAME, read
 from .rules import ALGORITHMS, CUSTOM_KEY, REGION, STATUSES
 from .section import NAME, PATH, Problems, Section
-from .tables import OF_PASSWORDS
+from .tables import ARGON2, NEEDED, OF_PASSWORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -77,6 +77,7 @@ _FIELD = {
 _SHAPES: dict[str, dict[str, Any]] = {
     "field": _FIELD,
     "custom_field": _FIELD,
+    "parameters": {"dependencies": {name: ["iterations", *NEEDED] for name in ARGON2}},
     "consent": {"oneOf": [{"required": ["column"]}, {"required": ["state"]}]},
 }
 #: Stands for every key of a table whose keys the person chooses.

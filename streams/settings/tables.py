@@ -17,6 +17,8 @@ HOLDS = ("passwords", "totp")
 OF_PASSWORDS = (
     "password_kind", "algorithm", "algorithm_constant", "secret", "salt", "params", "created", "updated",
 )  # fmt: skip
+#: Parameters of argon2, which go into its one string; those that it cannot do without.
+ARGON2, NEEDED = ("type", "version", "memory", "parallelism", "length"), ("version", "memory", "parallelism")
 #: So many characters of a table's name stand in that of its index (streams/source/statements.py).
 INDEX_NAME = 40
 
@@ -181,7 +183,12 @@ def _parameters(section: Section, paths: dict[str, str]) -> tuple[str | None, di
     column, path = found.needed_column("column", _COLUMN), found.json_path("path")
     if path:
         paths["params"] = path
-    given = {name: found.json_path_or_number(name) for name in ("iterations", "keylen")}
+    given = {name: found.json_path_or_number(name) for name in ("iterations", "keylen", *ARGON2[1:])}
+    given["type"] = found.json_path("type")
+    lacking = [name for name in ("iterations", *NEEDED) if not found.has(name)]
+    if lacking and (named := [name for name in ARGON2 if found.has(name)]):
+        remedy = f"An argon2 hash has them all; say where {', '.join(lacking)} stand{'s' * (len(lacking) == 1)}."
+        found.wrong(named[0], f"is set without {', '.join(lacking)}", remedy)
     found.close()
     return column, {name: value for name, value in given.items() if value is not None}
 

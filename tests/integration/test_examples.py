@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -70,8 +71,12 @@ class Example:
 
     def users(self) -> set[str]:
         """The e-mail addresses at cidaas."""
+        return {line["entity"]["email"] for line in self.dump()}
+
+    def dump(self) -> list[dict[str, Any]]:
+        """All users at cidaas."""
         dump = httpx.get(f"{self.pipeline.env['CIDAAS_BASE_URL']}/_test/dump", trust_env=False).text
-        return set(re.findall(r'"email":"(.*?)"', dump))
+        return [json.loads(line) for line in dump.splitlines()]
 
     def await_login(self, email: str, word: str) -> None:
         until(lambda: self.pipeline.cidaas.login(email, word), f"{email} logs in", 90)
@@ -150,6 +155,7 @@ def test_a_keycloak(example: Callable[..., Any]) -> None:
         for secret in ("AAECAwQFBgcICQoLDA0ODw==", "qnA427fe69"):
             assert secret not in said["mapping preview"], "a secret was shown"
         assert re.search(r"PBKDF2.*27500 iterations", said["census"]), said["census"]
+        assert re.search(r"argon2id, m=7168,t=5,p=1: goes to cidaas", said["census"]), said["census"]
         assert "ThisIsASeed" not in said["census"]
 
         worker = keycloak.pipeline.start()
@@ -158,6 +164,11 @@ def test_a_keycloak(example: Callable[..., Any]) -> None:
         keycloak.await_users("ada@example.org", "grace@example.org", "karl@example.org")
         keycloak.await_login("ada@example.org", "correct horse")
         assert not cidaas.login("ada@example.org", "an older one"), "the newest password counts"
+        hashes = {line["entity"]["email"]: line["entity"]["password_hash_info"] for line in keycloak.dump()}
+        assert hashes["karl@example.org"]["algorithmTypeId"] == "argon2id"
+        assert hashes["karl@example.org"]["passwordHash"].startswith(
+            "$argon2id$v=19$m=7168,t=5,p=1$QEFCQ0RFRkdISUpLTE1OTw$"
+        )
         assert not cidaas.login("grace@example.org", "battery staple"), "she is locked"
         assert keycloak.sub_of("ada@example.org", "correct horse") == ada
 

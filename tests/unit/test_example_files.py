@@ -206,6 +206,42 @@ def test_a_damaged_credential_holds_nobody_back(
     assert (made.entity["password_hash_info"], made.notes, made.has_password) == (None, notes, has_password)
 
 
+def argon2(**parameters: Any) -> dict[str, Any]:
+    more = {
+        "hashLength": ["32"],
+        "memory": ["7168"],
+        "type": ["id"],
+        "version": ["1.3"],
+        "parallelism": ["1"],
+    } | parameters
+    there = {name: value for name, value in more.items() if value is not None}
+    data = {"hashIterations": 5, "algorithm": "argon2", "additionalParameters": there}
+    secret = {"value": "19adjxLPwTENbPvQAFfW84qgMhs7RaIbt1BUGTXdAok=", "salt": "QEFCQ0RFRkdISUpLTE1OTw=="}
+    return credential("x", 3, secret_data=json.dumps(secret), credential_data=json.dumps(data))
+
+
+def test_a_hash_of_keycloak_25_becomes_the_string_of_argon2() -> None:
+    """Of "a third word"; computed and verified by another implementation."""
+    made = keycloak(credential("b2xk", 1), argon2())
+    assert made.entity is not None and made.notes == ()
+    salt, value = "QEFCQ0RFRkdISUpLTE1OTw", "19adjxLPwTENbPvQAFfW84qgMhs7RaIbt1BUGTXdAok"
+    assert made.entity["password_hash_info"] == {
+        "algorithmTypeId": "argon2id",
+        "passwordHash": f"$argon2id$v=19$m=7168,t=5,p=1${salt}${value}",
+    }
+    schema = (ROOT / "docs/examples/keycloak-like/schema.sql").read_text()
+    assert json.loads(argon2()["secret_data"])["value"] in schema, "it is Karl's"
+
+
+@pytest.mark.parametrize("name", ["hashLength", "memory", "type", "version", "parallelism"])
+def test_argon2_without_one_of_its_parameters_is_not_sent(name: str) -> None:
+    made = keycloak(argon2(**{name: ["x"]}))
+    assert made.entity is not None
+    assert (made.entity["password_hash_info"], made.notes) == (None, ("password_malformed",))
+    if name != "hashLength":  # without it there is nothing to compare
+        assert keycloak(argon2(**{name: None})).notes == ("password_malformed",)
+
+
 @pytest.mark.parametrize("column", ["secret_data", "credential_data"])
 def test_json_that_is_not_known_is_neither_sent_nor_cleared(column: str) -> None:
     made = keycloak(credential("bmV3", 2) | {column: "__debezium_unavailable_value"})

@@ -10,11 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.argon2 import Parts
 from streams.passwords import COST, MALFORMED, NOTES, UNKNOWN, UNUSUAL, Passwords
-from streams.settings import PasswordRule
+from streams.settings import PasswordColumns, PasswordRule
+from streams.stored import ARGON2 as PARTS
+from streams.stored import Stored
 
 PASSWORDS = Passwords(PasswordRule({}, None))
 BCRYPT = "$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW"
+#: Anything that JSON can hold, and what the parts of argon2 usually are.
+odd = st.one_of(
+    st.none(), st.integers(-2, 1 << 40), st.text(max_size=4), st.floats(),
+    st.sampled_from(["id", "1.3", ["19"], "8", "AAAAAAAAAAA", "AAAAAAAAAAA=", {}]),
+)  # fmt: skip
 ARGON2 = "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHQ$RdescudvJCsgt3ub+b+dWRWJTmaaJObG"
 SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
@@ -81,6 +89,88 @@ def test_argon2_goes_whole(variant: str) -> None:
     secret = ARGON2.replace("argon2id", variant)
     assert PASSWORDS.info(variant, secret) == ({"algorithmTypeId": variant, "passwordHash": secret}, None)
     assert PASSWORDS.info("argon2id", secret[:30]) == (None, MALFORMED)
+
+
+#: Of the reference implementation's own tests (`test.c`): password, 2 rounds, 64 MiB, one lane, salt "somesalt".
+KNOWN = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc"
+HASH, SALT = "CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc=", "c29tZXNhbHQ="
+WHOLE = Parts("id", "1.3", "65536", "1", "32")
+
+
+def apart(algorithm: str = "argon2", secret: str = HASH, salt: str | None = SALT, rounds: Any = 2, **parts: Any) -> Any:
+    return PASSWORDS.info(algorithm, secret, salt, {"iterations": rounds, PARTS: WHOLE._replace(**parts)})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"type": ["id"], "version": ["1.3"], "memory": ["65536"], "parallelism": ["1"], "length": ["32"]},
+        {"type": "argon2id", "version": 19, "memory": 65536, "parallelism": 1, "length": 32, "rounds": "2"},
+        {"version": 1.3, "length": None, "secret": HASH.rstrip("="), "salt": SALT.rstrip("=")},
+        {"algorithm": "argon2id", "type": None},
+        {"secret": KNOWN, "salt": None, "memory": None},
+    ],
+)
+def test_an_argon2_hash_is_put_together_of_its_parts(change: dict[str, Any]) -> None:
+    assert apart(**change) == ({"algorithmTypeId": "argon2id", "passwordHash": KNOWN}, None)
+
+
+@pytest.mark.parametrize(
+    ("type_", "version", "string"), [("i", "1.0", "$argon2i$v=16$"), ("d", "1.3", "$argon2d$v=19$")]
+)
+def test_the_other_variants_and_the_old_version(type_: str, version: str, string: str) -> None:
+    info, note = apart(type=type_, version=version)
+    assert note is None and info["passwordHash"] == string + KNOWN.split("$v=19$")[1]
+    assert info["algorithmTypeId"] == f"argon2{type_}"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({name: value} for name in ("type", "version", "memory", "parallelism") for value in (None, "", "x", [], {})),
+        *({name: value} for name in ("memory", "parallelism") for value in (0, -1, "0", "01", 1.5, True, ["1", "2"])),
+        *({"rounds": value} for value in (None, 0, "x", 1 << 32)),
+        *({"salt": value} for value in (None, "", "c29t", "kein salz!", "c29tZXNhbHQ\n", "c29tZXNhbHQ\u00fc")),
+        *({"secret": value} for value in ("x", "AAAA", "-_-_-_-_", HASH[:-9], "", "$argon2id$v=19$")),
+        {"length": 31}, {"length": "x"}, {"length": []}, {"version": "1.4"}, {"version": 2},
+        {"memory": 7}, {"memory": 16, "parallelism": 4}, {"memory": 1 << 33},
+        {"parallelism": 1 << 24, "memory": 1 << 30},
+        {"algorithm": "argon2", "type": None}, {"algorithm": "argon2id", "type": "x"},
+    ],
+)  # fmt: skip
+def test_an_argon2_hash_that_lacks_a_part_is_not_sent(change: dict[str, Any]) -> None:
+    """Nobody could ever log in with it; without one the user gets a new password."""
+    assert apart(**change) == (None, MALFORMED)
+
+
+def test_parts_are_put_together_only_where_the_file_says_where_they_stand() -> None:
+    """Else an upgrade would make another entity of the same row."""
+    params = {"iterations": 2, "type": "id", "version": "1.3", "memory": 65536, "parallelism": 1, "argon2": {}}
+    assert PASSWORDS.info("argon2", HASH, SALT, params) == (None, MALFORMED)
+    passwords = Passwords(PasswordRule({"argon2": "CUSTOM_KEYCLOAK"}, None))
+    info, _ = passwords.info("argon2", HASH, SALT, {"iterations": 2, PARTS: WHOLE})
+    assert info is not None and info["passwordHash"] == HASH, "a service of one's own gets what it got"
+    assert info["hData"] == {"salt": SALT, "iterations": "2"}
+
+
+@pytest.mark.parametrize("numbers", [{"memory": "m.k", "version": 19}, {"iterations": "t", "memory": "m.k"}])
+def test_parameters_are_taken_out_of_json_or_said_for_everybody(numbers: dict[str, Any]) -> None:
+    row = Stored(PasswordColumns("s", "a", None, None, "p", {}, numbers)).row(
+        {"s": "x", "a": "y", "p": '{"m": {"k": [5]}, "t": 3}'}
+    )
+    assert row["params"][PARTS] == Parts(memory=[5], version=numbers.get("version"))
+    assert row["params"].get("iterations") == (3 if "iterations" in numbers else None)
+
+
+@given(st.builds(Parts, *[odd] * 5), odd, odd, odd)
+def test_whatever_the_parts_are_what_is_sent_can_be_read_again(
+    parts: Parts, secret: Any, salt: Any, rounds: Any
+) -> None:
+    info, note = PASSWORDS.info("argon2", secret, salt, {"iterations": rounds, PARTS: parts})
+    assert (note == MALFORMED) == (info is None)
+    if info is not None:
+        assert PASSWORDS.info("argon2", info["passwordHash"]) == (info, None)
 
 
 def test_md5_and_unknown_algorithms_are_left_out_and_counted() -> None:

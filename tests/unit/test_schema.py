@@ -79,6 +79,9 @@ MISTAKES = {
     TABLE + "name = 'a.b'\nalgorithm = 'a'": "tables.credentials",
     TABLE + "name = 'a.b'\nsecret = 's'": "tables.credentials",
     TABLE + "name = 'a.b'\nsecret = 's'\nalgorithm = 'a'\ntotp_kind = 't'": "tables.credentials",
+    TABLE + "name = 'a.b'\nsecret = 's'\nalgorithm = 'a'\nparams = { column = 'p', memory = 'm' }": (
+        "tables.credentials.params"
+    ),
     "[mapping]\nphone_region = 'Germany'": "mapping.phone_region",
     "[mapping]\nmfa_enabled = 'no'": "mapping.mfa_enabled",
     "[mapping.address]\nstreet = 's'": "mapping.address",

@@ -36,7 +36,8 @@ VALUES
     ('45c48cce-2e2d-4fbd-8a2e-6f0d9a7b3e21', 'karl@example.org', false, true, 'Karl', 'Weiß', 'shop', 'karl', 1763600000000),
     ('d3d94468-02a4-4259-b55d-38e6d163e820', 'admin@example.org', true, true, 'Another', 'Realm', 'master', 'admin', 1500000000000);
 
--- The passwords are "correct horse" and "battery staple"; Ada has an older password too, and a second factor.
+-- The passwords are "correct horse" (Ada), "battery staple" (Grace) and "a third word" (Karl, in argon2 as Keycloak 25 and
+-- newer write it); Ada has an older password too, and a second factor.
 INSERT INTO credential (id, type, user_id, created_date, secret_data, credential_data, priority) VALUES
     ('5b0a5c5e-0000-4000-8000-000000000001', 'password', '8f14e45f-ceea-467f-ab11-0d3c7e1f2a44', 1500000000000,
      '{"value":"P0AdAYXABWkG8YMvKnM21iSUpDJJYqk1Iw32pSnEnOCI6/hW/5z726IWCFFLI9ncZvpuAZQisI+RJr2MXkmDLw==","salt":"ICEiIyQlJicoKSorLC0uLw==","additionalParameters":{}}',
@@ -49,4 +50,7 @@ INSERT INTO credential (id, type, user_id, created_date, secret_data, credential
      '{"subType":"totp","digits":6,"counter":0,"period":30,"algorithm":"HmacSHA1"}', 20),
     ('5b0a5c5e-0000-4000-8000-000000000004', 'password', 'c9f0f895-fb98-4b91-9d51-3a1b7e2f5c10', 1700000000200,
      '{"value":"nl9hq/OBhBURB+U2JP6OUt8bW85Yu6yD1WnhoVrFv1VnCqJp8rz8ao48HGQyj70yi99cKvZUiXVnbORThCXZbw==","salt":"EBESExQVFhcYGRobHB0eHw==","additionalParameters":{}}',
-     '{"hashIterations":27500,"algorithm":"pbkdf2-sha256","additionalParameters":{}}', 10);
+     '{"hashIterations":27500,"algorithm":"pbkdf2-sha256","additionalParameters":{}}', 10),
+    ('5b0a5c5e-0000-4000-8000-000000000005', 'password', '45c48cce-2e2d-4fbd-8a2e-6f0d9a7b3e21', 1763600000100,
+     '{"value":"19adjxLPwTENbPvQAFfW84qgMhs7RaIbt1BUGTXdAok=","salt":"QEFCQ0RFRkdISUpLTE1OTw==","additionalParameters":{}}',
+     '{"hashIterations":5,"algorithm":"argon2","additionalParameters":{"hashLength":["32"],"memory":["7168"],"type":["id"],"version":["1.3"],"parallelism":["1"]}}', 10);
