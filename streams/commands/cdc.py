@@ -88,7 +88,7 @@ def _run(settings: Settings, *, enable: bool, yes: bool, as_json: bool) -> None:
 
 def _enabling(settings: Settings) -> list[str]:
     source = settings.source
-    tables = " and ".join(table.name for table in source.captured)
+    tables = " and ".join(table.name for table in source.tables)
     steps = [
         f"look at server and tables first, and change nothing if {tables} cannot be captured",
         f"make the roles {source.role} (password: CDC_DEBEZIUM_PASSWORD) and {source.read_role} (password: that of "

@@ -290,7 +290,7 @@ async def _assert_all_read(settings: Settings, connect: Connect, wanted: Mapping
     there = await connect.config(name)
     if there is not None and await connect.offsets(name):
         before = there.get(source_connector.TABLES, "").split(",")
-        listed = zip(settings.source.captured, wanted[source_connector.TABLES].split(","), strict=True)
+        listed = zip(settings.source.tables, wanted[source_connector.TABLES].split(","), strict=True)
         new += [table.name for table, one in listed if one not in before and table.name not in new]
     if new:
         what = f"{', '.join(new)} is new, and the rows that are there already would be read by nobody."

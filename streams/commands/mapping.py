@@ -197,7 +197,7 @@ def _other(path: Path) -> Settings:
 
 
 def _new_columns(before: Settings, after: Settings) -> list[str]:
-    tables = [one.source.captured for one in (before, after)]
+    tables = [one.source.tables for one in (before, after)]
     known, wanted = ({f"{table.name}.{name}" for table in some for name in table.columns} for some in tables)
     return sorted(wanted - known)
 

@@ -208,7 +208,7 @@ async def _tables(settings: Settings, source: Look, known: _Known, now: float) -
     if start is None:
         return []
     there = source.database.tables if source.database is not None else {}
-    names = [table.name for table in settings.source.captured]
+    names = [table.name for table in settings.source.tables]
     estimates = {name: there[name].rows if name in there and there[name].rows > 0 else None for name in names}
     return progress.tables(names, run, estimates, await _asked(read_written(settings, start)), now)
 

@@ -106,8 +106,8 @@ class Source:
     read_role: str
 
     @property
-    def captured(self) -> tuple[UsersTable | CredentialsTable, ...]:
-        """All tables that are read, users last: of a new user the credentials have to come first (M6)."""
+    def tables(self) -> tuple[UsersTable | CredentialsTable, ...]:
+        """All tables in the order in which they are read, users last: they are complete when they come (M6)."""
         return (*self.credentials, self.users)
 
     @property
@@ -118,7 +118,7 @@ class Source:
     @property
     def says_schema(self) -> bool:
         """Whether a record has to say the schema of its table: two tables have the same name without it."""
-        names = [table.name.rpartition(".")[2] for table in self.captured]
+        names = [table.name.rpartition(".")[2] for table in self.tables]
         return len(set(names)) < len(names)
 
 

@@ -18,7 +18,7 @@ MARKER_PREFIX = "cidaas-sync"
 HEARTBEAT_PREFIX = "cidaas-sync-heartbeat"
 MAX_REQUEST_BYTES = 8 * 1024 * 1024  # rows with large values; Kafka's default of 1 MB would fail the task
 
-#: The key that names the tables, in the order of `Source.captured`.
+#: The key that names the tables, in the order of `Source.tables`.
 TABLES = "table.include.list"
 PLUGIN = "io.debezium.connector.postgresql.PostgresConnector"
 
@@ -28,7 +28,7 @@ _SMT = "org.apache.kafka.connect.transforms"
 def connector_config(settings: Settings) -> dict[str, str]:
     """Return the configuration for `PUT /connectors/NAME/config`."""
     source = settings.source
-    tables = source.captured  # the initial snapshot keeps this order (M6)
+    tables = source.tables  # the initial snapshot keeps this order (M6)
     return {
         "connector.class": PLUGIN,
         "tasks.max": "1",

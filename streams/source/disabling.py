@@ -91,7 +91,7 @@ END"""),
 
 
 def _drop_role(source: Source, role: str) -> str:
-    tables = source.captured
+    tables = source.tables
     schemas = sorted({table.name.rpartition(".")[0] for table in tables})
     revokes = [f"REVOKE ALL ON {relation(table.name)} FROM {quoted(role)};" for table in tables]
     revokes += [f"REVOKE ALL ON SCHEMA {quoted(schema)} FROM {quoted(role)};" for schema in schemas]

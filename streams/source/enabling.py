@@ -32,7 +32,7 @@ READERS, CAPTURERS = 20, 10  # connection limits: workers and commands; the conn
 
 def enabling(source: Source) -> Sequence[Step]:
     """Return the steps that enable change data capture, in order."""
-    tables = source.captured
+    tables = source.tables
     steps: list[Step] = [
         PATIENCE,
         Statement("Look before touching: version, wal_level, primary server. Changes nothing.", _preflight()),
@@ -181,7 +181,7 @@ END""")
         )
         for role, variable in variables.items()
     ]
-    for schema in sorted({table.name.rpartition(".")[0] for table in source.captured}):
+    for schema in sorted({table.name.rpartition(".")[0] for table in source.tables}):
         steps.append(
             Statement(
                 f"Both roles may name the tables of schema {schema}.",
@@ -243,7 +243,7 @@ END"""),
 
 def _publication(source: Source) -> str:
     """Alter and never drop: changes made while a publication is missing are gone, and nobody reports it."""
-    tables = source.captured
+    tables = source.tables
     lists = ", ".join(f"{relation(table.name)} ({columns_of(table)})" for table in tables)
     whole = ", ".join(relation(table.name) for table in tables)
     name = quoted(source.name)

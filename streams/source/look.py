@@ -129,7 +129,7 @@ class Look:
 
 
 def captured(settings: Settings) -> list[UsersTable | CredentialsTable]:
-    """The captured tables, users first."""
+    """The captured tables as they are shown, users first."""
     return [settings.source.users, *settings.source.credentials]
 
 

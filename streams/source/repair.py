@@ -174,7 +174,7 @@ class Repair:
         if reading.differs(self._control.state, self._settings):
             # First of all: workers have seconds to see it, and to end.
             await self._control.put(TABLES, reading.begun(self._settings))
-            tables = ", ".join(table.name for table in self._settings.source.captured)
+            tables = ", ".join(table.name for table in self._settings.source.tables)
             await self._done("tables", f"{tables} are read from now on")
         if await connect.status(name) is None:
             await connect.create_stopped(name, self._config)

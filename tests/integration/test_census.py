@@ -91,7 +91,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
         # The right to read is all that a census needs; `cdc enable` would refuse a user column that may be NULL.
         found.run("CREATE ROLE cidaas_sync_read LOGIN")
         settings = capture.settings_of(made.layout)
-        for table in settings.source.captured:
+        for table in settings.source.tables:
             found.run(f"GRANT SELECT ({', '.join(table.columns)}) ON {table.name} TO cidaas_sync_read")
         password = made.env["LEGACY_DATABASE_URL"].split(":")[2].split("@")[0]
         found.run(f"ALTER ROLE cidaas_sync_read PASSWORD '{password}'")
@@ -309,7 +309,7 @@ def test_other_tables_with_other_keys(database: Database, kind: str, apart: bool
     settings = load(file, {})
     database.run("DROP TABLE IF EXISTS seeds, accounts")
     database.run(SHOP.format(type=type_, other=other, key=key, orphan=orphan))
-    for table in settings.source.captured:
+    for table in settings.source.tables:
         database.run(f"GRANT SELECT ({', '.join(table.columns)}) ON {table.name} TO cidaas_sync_read")
 
     body = database.json(PIPELINE_CONFIG=str(file))

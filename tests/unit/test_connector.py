@@ -50,7 +50,7 @@ def test_credentials_come_first_in_the_initial_snapshot(settings: Settings) -> N
 
 def test_every_mapped_column_and_no_other_passes(settings: Settings) -> None:
     lists = connector_config(settings)["column.include.list"].split(",")
-    for table, pattern in zip(settings.source.captured, lists, strict=True):
+    for table, pattern in zip(settings.source.tables, lists, strict=True):
         for column in table.columns:
             assert re.fullmatch(pattern, f"{table.name}.{column}")
         assert not re.fullmatch(pattern, f"{table.name}.email_verified")

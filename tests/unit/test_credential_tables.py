@@ -74,7 +74,7 @@ def test_tables_come_in_the_order_of_the_file_each_with_its_columns(tmp_path: Pa
         ("shop.alt", ("nr", "wer", "art", "pw"), "passwords"),
         ("shop.seeds", ("no", "kunde"), "totp"),
     ]
-    assert [table.name for table in source.captured] == ["shop.logins", "shop.alt", "shop.seeds", "shop.kunde"]
+    assert [table.name for table in source.tables] == ["shop.logins", "shop.alt", "shop.seeds", "shop.kunde"]
     assert schema_refuses(USERS + LOGINS + OLD + TOTP) == []
 
 

@@ -55,7 +55,7 @@ def test_an_example_reads_columns_of_its_own_table_only(folder: Path) -> None:
     """The tables themselves are asked by the integration test; this finds a slip of the pen at once."""
     sql = (folder / "schema.sql").read_text()
     source = settings_of(folder.name).source
-    for table in source.captured:
+    for table in source.tables:
         (body,) = re.findall(rf"CREATE TABLE {table.name.split('.')[1]} \((.*?)^\);", sql, re.M | re.S)
         there = set(re.findall(r"^    (\w+)", body, re.M))
         assert set(table.columns) <= there
