@@ -217,21 +217,22 @@ class RowReader:
         if op not in ("c", "u", "d", "r"):
             raise UnreadableError("the record has no operation among c, u, d, r")
         name = record.get("__source_table", "")
-        table = self._tables.get(f"{record.get('__source_schema')}.{name}" if self._says_schema else name)
-        if table is None:
+        known = self._tables.get(f"{record.get('__source_schema')}.{name}" if self._says_schema else name)
+        if known is None:
             raise UnreadableError("the record is of a table that pipeline.toml does not name")
-        pk = record.get(table.pk)
+        table, pk_column, user_column, columns, prefix, before = known
+        pk = record.get(pk_column)
         if pk is None:
-            raise UnreadableError(f"the record has no {table.pk}, the key of its row")
-        owner = record.get(table.owner)
+            raise UnreadableError(f"the record has no {pk_column}, the key of its row")
+        owner = record.get(user_column)
         if owner is None or str(owner).rstrip() != user_id.rstrip():
-            raise UnreadableError(f"the record's {table.owner} is not the user of its key")
-        row, missing = (None, ()) if op == "d" else _columns(record, table.columns)
-        moved_from = record.get(table.before) if table.before and op == "u" else None
+            raise UnreadableError(f"the record's {user_column} is not the user of its key")
+        row, missing = (None, ()) if op == "d" else _columns(record, columns)
+        moved_from = record.get(before) if before and op == "u" else None
         lsn = record.get("__source_lsn")
         return RowChange(
-            table=table.kind,
-            pk=f"{table.prefix}{pk}",
+            table=table,
+            pk=f"{prefix}{pk}",
             user_id=user_id,
             op=op,
             row=row,
