@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from dns import asyncquery, asyncresolver, flags, rcode, rdatatype
 from dns.exception import DNSException, Timeout
@@ -53,7 +53,8 @@ async def _answer(asked: DnsName, kind: str, resolver: Resolver) -> QueryMessage
     try:
         return (await resolver.resolve(asked, kind, raise_on_no_answer=False)).response
     except NXDOMAIN as error:
-        return error.response(asked)
+        found = error.responses()  # type: ignore[no-untyped-call]  # the library leaves its types out there
+        return cast("QueryMessage", found[asked])
 
 
 async def _exact(name: Name, asked: DnsName, resolver: Resolver, port: int) -> Name:
@@ -86,7 +87,7 @@ async def _told(asked: DnsName, server: str, port: int) -> list[QueryMessage]:
             return []
         if not answer.flags & flags.AA or answer.rcode() not in (rcode.NOERROR, rcode.NXDOMAIN):
             return []
-        found.append(answer)
+        found.append(cast("QueryMessage", answer))
     return found
 
 
