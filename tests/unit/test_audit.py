@@ -35,7 +35,8 @@ AWAY = replace(
 #: what only looks; `cdc sql` and `connector config` print, and `doctor` changes something with --write-test only
 LOOKS = {
     "audit", "cdc sql", "census", "connector config", "connector status", "cutover check", "deletes list",
-    "mapping check", "mapping diff", "mapping preview", "quarantine list", "quarantine show", "source check", "status", "trace", "user",
+    "mapping check", "mapping diff", "mapping preview", "quarantine list", "quarantine show", "source check", "status",
+    "trace", "user",
 }  # fmt: skip
 #: what else a command needs to begin with its work
 WORDS_OF = {
