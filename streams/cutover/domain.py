@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 SHORT = 300
 #: A certificate that runs out within so many seconds is said: renewing it is nobody's work on that evening.
 SOON = 14 * 86_400.0
-SLUGS = ("domain_name", "domain_ttl", "domain_target", "domain_certificate")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from streams.cutover.pipeline import FEW
 from streams.cutover.users import FRESH
 from streams.doctor.checks import fault, ok, some, unknown, warning
 from streams.quantities import duration, size
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 #: Seconds from freeze to GO for which nobody has to be warned.
-LONG = 300.0
+_LONG = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,8 @@ def judge_wait(settings: Settings, looks: Looks, passage: Passage | None) -> Che
         return _not_known("no worker says how fast it goes", "Start one: see workers.")
     if passage is None or passage.seconds is None:
         return _not_known("how fast the slot follows is not known", "See slot_lag.")
+    if now["snapshot"] != "complete" or (now["records_behind"] or 0) > FEW:
+        return _not_known("what the database had has not been read completely", "See initial_snapshot, records_behind.")
     if latency is None:
         remedy = "Change one user in the database, and look again."
         return _not_known("no change has gone its way since the last pause", remedy)
@@ -112,7 +115,7 @@ def judge_wait(settings: Settings, looks: Looks, passage: Passage | None) -> Che
     ]
     unclear = duration(settings.cidaas.timeout + 5)  # settle (C4)
     said = f"about {duration(total)} from freeze to GO: {', '.join(parts)}; a call without an answer adds {unclear}"
-    if total > LONG:
+    if total > _LONG:
         return warning("freeze_to_go", said, "Wait until fewer users are pending, or announce a longer maintenance.")
     return ok("freeze_to_go", said)
 
@@ -126,7 +129,8 @@ def _backlog(settings: Settings, looks: Looks) -> float | None:
     now = looks.second
     pending, rates = now["users"].get("pending", 0), now["rate_users_per_second"]
     at_once = settings.delivery.window * settings.delivery.concurrency
-    if pending <= at_once and (now["oldest_pending_seconds"] or 0.0) <= FRESH and not now["paused"]:
+    fresh = (now["oldest_pending_seconds"] or 0.0) <= FRESH and not now["paused"]
+    if not pending or (pending <= at_once and fresh):
         return 0.0  # they go with the next calls, which a change's own time contains
     rate = rates["1_min"] or rates["5_min"]
     return pending / rate if rate and not now["paused"] else None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Looks = Twice[Mapping[str, Any]]
 
 #: So many records are two batches of a partition, and joined in a moment.
-_FEW = 1_000
+FEW = 1_000
 #: Findings of `status` -> the check here that says them.
 _HERE = {
     "no_worker": "workers",
@@ -42,7 +42,7 @@ def judge(settings: Settings, looks: Looks) -> list[Check]:
     """Judge workers, partitions, what was read, and whether anything is held back."""
     now = looks.second
     return [
-        _said(now, "workers", f"{len(now['workers'])} answer: {_names(now)}"),
+        _said(now, "workers", f"all that are known answer: {_names(now)}"),
         _partitions(settings, now),
         _snapshot(now),
         _records(looks),
@@ -94,7 +94,7 @@ def _records(looks: Looks) -> Check:
     before, behind = looks.first["records_behind"], looks.second["records_behind"]
     if behind is None:
         return unknown("records_behind", "how many records wait to be joined, neither a worker nor Kafka says")
-    if behind <= _FEW:
+    if behind <= FEW:
         return ok("records_behind", f"{behind:,} records wait to be joined")
     if before is not None and behind < before:
         what = f"{behind:,} records wait to be joined, {before - behind:,} fewer than {looks.apart:.0f} s ago"

@@ -229,6 +229,12 @@ BROKEN = {
     "paused, so none leaves": Broken(
         of_wait(paused={"why": "look"}), "freeze_to_go", UNKNOWN, "none leaves", "`status`"
     ),
+    "not all was read": Broken(
+        of_wait(records_behind=40_000), "freeze_to_go", UNKNOWN, "not been read completely", "records_behind"
+    ),
+    "the initial snapshot runs": Broken(
+        of_wait(snapshot="running"), "freeze_to_go", UNKNOWN, "not been read completely", "initial_snapshot"
+    ),
     "nothing was measured": Broken(of_wait(latency_seconds=None), "freeze_to_go", UNKNOWN, "no change", "Change one"),
     "nobody measures": Broken(of_wait(workers=[]), "freeze_to_go", UNKNOWN, "no worker says", "Start one"),
     "it waits for the slot": Broken(
@@ -273,6 +279,8 @@ def test_the_estimate_says_what_it_is_made_of() -> None:
         "about 2.8 s from freeze to GO: the slot 1.2 s, a heartbeat 1 s, 3 pending users 0 s, the last change and a "
         "removal 0.6 s (twice the p99 of 9,000 users); a call without an answer adds 15 s"
     )
+    (quiet,) = of_wait(users={"in_sync": 5}, paused={"why": "look"})
+    assert "0 pending users 0 s" in quiet.what, "a pause holds nobody up while nobody waits"
     (busy,) = of_wait(users=LOOK["users"] | {"pending": 4_000})
     assert "4,000 pending users 1 min 40 s" in busy.what, "at the 40 users/s of the last minute"
 

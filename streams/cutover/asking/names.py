@@ -69,11 +69,10 @@ async def _exact(name: Name, asked: DnsName, resolver: Resolver, port: int) -> N
 
 
 async def _servers(asked: DnsName, resolver: Resolver) -> AsyncIterator[str]:
-    """The addresses of some servers of the zone that a name belongs to."""
+    """An address each of some servers of the zone that a name belongs to."""
     zone = await asyncresolver.zone_for_name(asked, resolver=resolver)
     for server in list(await resolver.resolve(zone, "NS"))[:MOST]:
-        for address in await resolver.resolve(server.target, "A"):
-            yield str(address)
+        yield str((await resolver.resolve(server.target, "A"))[0])
 
 
 async def _told(asked: DnsName, server: str, port: int) -> list[QueryMessage]:
