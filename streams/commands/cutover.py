@@ -103,7 +103,7 @@ async def _opened(settings: Settings) -> list[Check]:
     try:
         return freeze.judge_transactions(await twice(lambda: database.transactions(settings)))
     except AwayError as error:
-        why = f"which transactions are open, the legacy database could not be asked: {error}"
+        why = f"which transactions are open is not known: {error}"
         return [unknown("open_transactions", why, error.remedy)]
 
 

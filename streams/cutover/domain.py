@@ -115,7 +115,7 @@ def _ttl(cutover: Cutover, facts: Facts) -> Check:
         remedy = f"Set its TTL to {SHORT} s or less, that long before the switch: till then users go to the old place."
         return fault("domain_ttl", what, remedy)
     if name.ttl is None or not name.exact:
-        why = f"for how long it is remembered where {domain} leads, no name server of its zone could be asked"
+        why = f"how long it is remembered where {domain} leads is not known: no name server of its zone could be asked"
         return unknown("domain_ttl", why, f"Look there: its TTL has to be {SHORT} s or less.")
     return ok("domain_ttl", f"before the switch: where {domain} leads is remembered for {duration(name.ttl)}")
 

@@ -62,7 +62,14 @@ def _names(now: Mapping[str, Any]) -> str:
 def _said(now: Mapping[str, Any], slug: str, fine: str) -> Check:
     """What `status` says about it; each of its findings has its words and its remedy already."""
     found = [one for one in now["problems"] if _HERE.get(one["slug"]) == slug]
-    return fault(slug, "; ".join(one["what"] for one in found), found[0]["remedy"]) if found else ok(slug, fine)
+    if found:
+        return fault(slug, "; ".join(one["what"] for one in found), found[0]["remedy"])
+    return _unread(slug) if now["control_away"] else ok(slug, fine)
+
+
+def _unread(slug: str) -> Check:
+    """What stands in the control topic: `status` finds that nobody says it, which is the fault."""
+    return unknown(slug, "neither a worker nor Kafka says")
 
 
 def _others(now: Mapping[str, Any]) -> Iterator[Check]:
@@ -83,8 +90,8 @@ def _partitions(settings: Settings, now: Mapping[str, Any]) -> Check:
 
 def _snapshot(now: Mapping[str, Any]) -> Check:
     state = now["snapshot"]
-    if state == "not known":
-        return unknown("initial_snapshot", "how far the initial snapshot is, neither a worker nor Kafka says")
+    if now["control_away"]:
+        return _unread("initial_snapshot")
     if state != "complete":
         return fault("initial_snapshot", f"the initial snapshot is {state}", "Wait until `status` calls it complete.")
     return ok("initial_snapshot", "the initial snapshot is complete")
@@ -105,6 +112,8 @@ def _records(looks: Looks) -> Check:
 
 def _sweep(now: Mapping[str, Any]) -> Check:
     sweep = now["sweep"]
+    if now["control_away"]:
+        return _unread("sweep")
     if sweep is None:
         return ok("sweep", "no sweep runs")
     if sweep["state"] == "failed":

@@ -32,6 +32,7 @@ LOOK: dict[str, Any] = {
     "brake": {"decisions": 0, "limit": 500, "tripped": None},
     "snapshot": "complete",
     "sweep": None,
+    "control_away": "",
     "source": {"rows": 612_340},
     "problems": [],
 }
