@@ -86,7 +86,7 @@ def build(survey: Survey) -> Report:
         ("Not known here", _unknown(survey)),
     ]
     full = tuple(Section(name, tuple(lines)) for name, lines in sections)
-    return Report(title, when, _verdict(census), tuple(section for section in full if section.lines))
+    return Report(title, when, verdict(census), tuple(section for section in full if section.lines))
 
 
 def text(report: Report, width: int = WIDEST) -> str:
@@ -119,7 +119,8 @@ _OTHERS = (
 )
 
 
-def _verdict(census: Census) -> str:
+def verdict(census: Census) -> str:
+    """The first day in one sentence."""
     if not census.live:
         return "There is nobody to send: the table is empty, or everybody is deleted or not selected."
     same = census.of(Fate.UNCHANGED)

@@ -15,6 +15,7 @@ from streams.commands import (
     cdc,
     census,
     connector,
+    cutover,
     deletes,
     delivery,
     doctor,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 _MODULES: tuple[ModuleType, ...] = (
     status, doctor, census, mapping, user, trace, resync, quarantine, delivery, deletes, cdc, topics, connector, source,
-    audit,
+    cutover, audit,
 )  # fmt: skip
 
 

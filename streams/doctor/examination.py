@@ -3,73 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, TypeVar
 
 from streams.doctor import cidaas, connect, consistency, kafka, roles, server, tables
 from streams.doctor.asking import AwayError, DeniedError, broker, database, tenant, whole, worker
-from streams.doctor.checks import Report, State, fault, ok, todo, unknown
+from streams.doctor.checks import State, fault, ok, todo, unknown
+from streams.doctor.places import Place, ask_all
 from streams.source.connector import connector_config
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
-    from streams.doctor.checks import Check
+    from streams.doctor.checks import Check, Report
     from streams.settings import Settings
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Seconds for one place; and for letting go of what it has open when they are over.
-PATIENCE, GRACE = 10.0, 1.0
+#: Seconds for one place.
+PATIENCE = 10.0
 #: For this share of its time a place waits for what another one has to say.
 _SHARE = 0.8
 DATABASE, KAFKA, CONNECT, WHOLE, CIDAAS = "legacy database", "Kafka", "Kafka Connect", "consistency", "cidaas"
 
 
 async def examine(settings: Settings, *, write: bool = False, patience: float = PATIENCE) -> list[Report]:
-    """Check everything; with `write`, a test user is made at cidaas and deleted again.
-
-    It ends within `patience` and `GRACE` seconds, whatever a place does.
-    """
+    """Check everything, within about `patience`; with `write`, a test user is made at cidaas and deleted again."""
     brokers = asyncio.create_task(broker.ask(settings), name="doctor: brokers")
     asked = asyncio.create_task(database.ask(settings), name="doctor: database")
     until = asyncio.get_running_loop().time() + patience * _SHARE
-    places: dict[str, tuple[str, Coroutine[None, None, list[Check]]]] = {
-        DATABASE: ("database_reachable", _database(settings, asked)),
-        KAFKA: ("kafka_reachable", _kafka(settings, brokers)),
-        CONNECT: ("connect_reachable", _connect(settings, brokers, asked, until)),
-        WHOLE: ("slot", _whole(settings)),
-        CIDAAS: ("cidaas_address", _cidaas(settings, write=write)),
-    }
-    tasks = {place: asyncio.create_task(asking, name=f"doctor: {place}") for place, (_, asking) in places.items()}
-    _, late = await asyncio.wait(tasks.values(), timeout=patience)
-    for task in (*late, brokers, asked):
-        task.cancel()
-    await asyncio.wait([*tasks.values(), brokers, asked], timeout=GRACE)
-    return [_report(place, places[place][0], task, patience, late=task in late) for place, task in tasks.items()]
-
-
-def _report(place: str, slug: str, task: asyncio.Task[list[Check]], patience: float, *, late: bool) -> Report:
-    if late or not task.done():
-        return Report(place, (_late(place, slug, patience),), hung=True)
-    if (error := task.exception()) is not None:
-        # Whatever it was, the other places have to be shown.
-        log.error("doctor could not check %s", place, exc_info=error)
-        what = "could not be checked: this is a mistake of ours, and standard error says which"
-        return Report(place, (unknown(slug, what),))
-    return Report(place, tuple(task.result()))
-
-
-def _late(place: str, slug: str, patience: float) -> Check:
-    what = f"no answer within {patience:.0f} s"
-    if place == WHOLE:  # each part of it is a place of its own, whose fault says what is wrong
-        return unknown(slug, what)
-    remedy = "Look at what stands in between: network, firewall, proxy."
-    if place == CIDAAS:
-        remedy += f" After --write-test: look for a user {cidaas.TEST_USER}… at cidaas, and delete it."
-    return fault(slug, what, remedy)
+    silent = f"no answer within {patience:.0f} s"
+    between = "Look at what stands in between: network, firewall, proxy."
+    trial = f"{between} After --write-test: look for a user {cidaas.TEST_USER}… at cidaas, and delete it."
+    places = [
+        Place(DATABASE, fault("database_reachable", silent, between), _database(settings, asked)),
+        Place(KAFKA, fault("kafka_reachable", silent, between), _kafka(settings, brokers)),
+        Place(CONNECT, fault("connect_reachable", silent, between), _connect(settings, brokers, asked, until)),
+        # Each part of it is a place of its own, whose fault says what is wrong.
+        Place(WHOLE, unknown("slot", silent), _whole(settings)),
+        Place(CIDAAS, fault("cidaas_address", silent, trial), _cidaas(settings, write=write)),
+    ]
+    return await ask_all(places, patience, (brokers, asked))
 
 
 async def _database(settings: Settings, asked: asyncio.Task[database.Database]) -> list[Check]:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from .environment import Environment
 from .errors import ConfigError
-from .model import Brake, Cidaas, Delivery, Mapping, Settings, Source, Topics, mapping_id
+from .model import Brake, Cidaas, Cutover, Delivery, Mapping, Settings, Source, Topics, mapping_id
 from .rules import read_mapping
 from .section import Problems, Section
 from .tables import read_credentials, read_users
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 #: What can begin a topic's name.
 TOPIC_NAME = "(?=.*[A-Za-z0-9])[A-Za-z0-9._-]{1,100}"
+#: A host's name, with a dot in it: letters of other alphabets are written as a resolver asks for them (xn--...).
+_LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+HOST_NAME = rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})+"
 _REMEDY = "Secrets stand in the environment, never in this file: set {} and take the key out."
 
 
@@ -84,6 +87,7 @@ def read(root: Section, env: Environment, path: Path) -> Settings:
         delivery=_delivery(root.table("delivery"), env),
         brake=_brake(root.table("brake")),
         mapping=replace(mapping, id=_mapping_id(mapping, source, cidaas)),
+        cutover=_cutover(root.table("cutover")),
     )
     root.close()
     return settings
@@ -184,6 +188,27 @@ def _brake(section: Section) -> Brake:
         section.wrong("ceiling", "is below floor", "Make it at least as large as floor.")
     section.close()
     return brake
+
+
+def _cutover(section: Section) -> Cutover | None:
+    domain, target = _host_name(section, "domain"), _host_name(section, "target")
+    if section.has("domain") != section.has("target"):
+        missing = "target" if section.has("domain") else "domain"
+        section.wrong(missing, "is missing", "Write domain and target, or neither.")
+    elif domain is not None and domain == target:
+        section.wrong("target", "is the domain itself", "Write the name that the domain has to lead to.")
+    section.close()
+    return None if domain is None or target is None else Cutover(domain, target)
+
+
+def _host_name(section: Section, key: str) -> str | None:
+    value = section.text(key)
+    if value is None or re.fullmatch(HOST_NAME, value):
+        return value and value.lower()
+    section.wrong(
+        key, f"is {value[:60]!r}, which is no host name", 'Write it like "login.example.com", without https://.'
+    )
+    return None
 
 
 def _topic_name(section: Section, key: str, default: str) -> str:

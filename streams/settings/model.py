@@ -228,6 +228,14 @@ class Brake:
 
 
 @dataclass(frozen=True, slots=True)
+class Cutover:
+    """The evening of the go-live: `domain` is the name that users type, `target` what it leads to from then on."""
+
+    domain: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
 class FieldRule:
     """One column that becomes one cidaas field; `values` translates its values (others are left out).
 
@@ -345,6 +353,8 @@ class Settings:
     delivery: Delivery
     brake: Brake
     mapping: Mapping
+    #: None: the file does not say it.
+    cutover: Cutover | None = None
 
     def require(self, *variables: str) -> tuple[str, ...]:
         """Return the values of these environment variables, in this order.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .environment import Environment
-from .load import TOPIC_NAME, read
+from .load import HOST_NAME, TOPIC_NAME, read
 from .rules import ALGORITHMS, CUSTOM_KEY, REGION, STATUSES
 from .section import NAME, PATH, Problems, Section
 from .tables import ARGON2, NEEDED, OF_PASSWORDS
@@ -26,6 +26,7 @@ FILE = "pipeline.schema.json"
 _DRAFT = "http://json-schema.org/draft-07/schema#"
 _COLUMN = {"type": "string", "pattern": f"^(?!__){NAME}$"}
 _NEW_NAME = {"type": "string", "pattern": f"^{TOPIC_NAME}$"}
+_HOST = {"type": "string", "pattern": f"^{HOST_NAME}$"}
 _PATH = {"type": "string", "pattern": f"^{PATH}$"}
 _ONE_ALGORITHM = {"oneOf": [{"required": ["algorithm"]}, {"required": ["algorithm_constant"]}]}
 #: What the reading functions check by themselves, by the names that lead to a key.
@@ -68,6 +69,9 @@ _CHECKS: dict[tuple[str, ...], dict[str, Any]] = {
     },
     ("delivery", "temporary_email"): {"pattern": "^(?=.*\\{id\\})[^@]*@[^@]*$"},
     ("connect", "url"): {"format": "uri"},
+    ("cutover",): {"dependencies": {"domain": ["target"], "target": ["domain"]}},
+    ("cutover", "domain"): _HOST,
+    ("cutover", "target"): _HOST,
 }
 #: The same of tables that may stand in place of a column, by their shapes.
 _FIELD = {

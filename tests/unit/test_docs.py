@@ -145,6 +145,15 @@ def test_each_finding_of_status_has_its_line() -> None:
     assert {slug for slug in slugs if f"`{slug}`" not in OPERATIONS} == set()
 
 
+def test_each_check_of_the_evening_before_has_its_line() -> None:
+    table = OPERATIONS.split("\n## The evening before\n")[1].split("\n## ")[0]
+    modules = sorted((ROOT / "streams/cutover").glob("*.py"))
+    said = r'(?:ok|warning|fault|todo|unknown|_said)\(\s*(?:now,\s*)?"(\w+)"'
+    slugs = {slug for path in modules for slug in re.findall(said, path.read_text())}
+    assert len(slugs) > 15
+    assert {slug for slug in slugs if f"`{slug}`" not in table and not slug.startswith("first_day")} == set()
+
+
 def test_each_line_of_status_is_explained() -> None:
     assert [words for words in WORDS.values() if words not in OPERATIONS] == []
 

@@ -17,7 +17,7 @@ from standin_kit import running
 from demo.standin.tenant import CLIENT_ID, CLIENT_SECRET
 from streams.commands import base
 from streams.commands import doctor as command
-from streams.doctor import cidaas, examination
+from streams.doctor import cidaas, examination, places
 from streams.doctor.asking import broker, database, tenant, worker
 from streams.doctor.asking.tenant import scopes_of
 from streams.doctor.checks import Check, Report, State, fault, ok, todo, unknown, warning
@@ -149,7 +149,7 @@ async def test_a_place_that_hangs_ends_with_the_time(monkeypatch: pytest.MonkeyP
                 continue
 
     monkeypatch.setattr(database, "ask", deaf)
-    monkeypatch.setattr(examination, "GRACE", 0.05)
+    monkeypatch.setattr(places, "GRACE", 0.05)
     try:
         async with asyncio.timeout(10):
             reports = {report.place: report for report in await examination.examine(nowhere(), patience=1.0)}

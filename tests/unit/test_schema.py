@@ -100,6 +100,9 @@ MISTAKES = {
     "[delivery]\ntemporary_email = 'swap@example.org'": "delivery.temporary_email",
     "[brake]\nshare = 1.5": "brake.share",
     "[kafka]\nsecurity_protocol = 'TLS'": "kafka.security_protocol",
+    "[cutover]\ndomain = 'login.example.com'": "cutover",
+    "[cutover]\ndomain = 'login'\ntarget = 'tenant.cidaas.de'": "cutover.domain",
+    "[cutover]\ndomain = 'login.example.com'\ntarget = 'https://tenant.cidaas.de'": "cutover.target",
     "[nonsense]": "",
 }
 

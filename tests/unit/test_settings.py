@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.settings import ConfigError, Secret, Settings, load
+from streams.settings import ConfigError, Cutover, Secret, Settings, load
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = ROOT / "pipeline.toml"
@@ -244,3 +244,27 @@ def test_the_mapping_id_follows_what_decides_the_entity_and_nothing_else(tmp_pat
         OWN_TABLE.replace("[mapping.fields]", '[mapping.status]\ncolumn = "s"\n[mapping.fields]'),
     ):
         assert read(tmp_path, changed).mapping.id != id_
+
+
+EVENING = OWN_TABLE + '[cutover]\ndomain = "Login.Example.com"\ntarget = "tenant.cidaas.de"\n'
+
+
+def test_the_name_that_users_type_and_where_it_has_to_lead(tmp_path: Path) -> None:
+    assert read(tmp_path, EVENING).cutover == Cutover("login.example.com", "tenant.cidaas.de")
+    assert read(tmp_path, OWN_TABLE + "[cutover]\n").cutover is None
+    assert read(tmp_path, EVENING).mapping.id == read(tmp_path, OWN_TABLE).mapping.id
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("target", "# target"), "[cutover] target: is missing. Write domain and target, or neither."),
+        (("tenant.cidaas.de", "LOGIN.example.com"), "[cutover] target: is the domain itself."),
+        (("tenant.cidaas.de", "https://tenant.cidaas.de/"), "which is no host name. Write it like"),
+        (("Login.Example.com", "bücher.example.com"), "which is no host name."),
+        (("tenant.cidaas.de", "tenant..de"), "which is no host name."),
+        (("domain", "domian"), "did you mean domain"),
+    ],
+)
+def test_a_name_that_cannot_be_one_is_refused(tmp_path: Path, change: tuple[str, str], says: str) -> None:
+    assert says in "\n".join(refused(tmp_path, EVENING.replace(*change)))

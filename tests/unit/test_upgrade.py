@@ -1,4 +1,4 @@
-"""An upgrade changes nothing for an unchanged pipeline.toml: the same mapping id, the same entities to the byte.
+"""An upgrade changes nothing for an unchanged pipeline.toml: the same mapping id and fingerprint, the same entities.
 
 The ids and digests were computed by the code before keys such as `template`, `path` and `epoch` existed. Who
 changes them on purpose raises MAPPING_CODE: every user is pending once, and CHANGELOG.md says so.
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
+from streams.audit.fingerprint import digests, fingerprint
 from streams.mapping import Mapper
 from streams.settings import load
 
@@ -147,3 +148,13 @@ def test_an_unchanged_file_makes_the_same_of_every_user(
     made = [mapper.map(str(row[key]), row, {"public.credentials": rows}) for row, rows in users]
     entities = orjson.dumps([[one.status, one.entity, one.has_password, one.notes] for one in made])
     assert (settings.mapping.id, hashlib.sha256(entities).hexdigest()[:32]) == (mapping_id, digest)
+
+
+@pytest.mark.parametrize(
+    ("text", "known"), [(TWO_TABLES, "d4a037cf4200"), (ONE_TABLE, "b16487f014f5")], ids=["two tables", "one table"]
+)
+def test_an_unchanged_file_has_the_same_fingerprint(tmp_path: Path, text: str, known: str) -> None:
+    """Else `audit` would say of each worker that its configuration was changed, when only the code was."""
+    path = tmp_path / "pipeline.toml"
+    path.write_text(text)
+    assert fingerprint(digests(load(path, {}))) == known
