@@ -20,6 +20,7 @@ from streams.commands import (
     doctor,
     mapping,
     quarantine,
+    reconcile,
     resync,
     source,
     status,
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 _MODULES: tuple[ModuleType, ...] = (
-    status, doctor, census, mapping, user, trace, resync, quarantine, delivery, deletes, cdc, topics, connector, source,
-    audit,
+    status, doctor, census, mapping, user, trace, reconcile, resync, quarantine, delivery, deletes, cdc, topics,
+    connector, source, audit,
 )  # fmt: skip
 
 
