@@ -128,7 +128,7 @@ async def compare(settings: Settings, control: Control, *, sample: int | None, r
         if rate is not None:
             settings.require("CIDAAS_BASE_URL", "CIDAAS_CLIENT_ID", "CIDAAS_CLIENT_SECRET")
             target = Target(await open_.enter_async_context(Cidaas(settings.cidaas, concurrency=1)), rate)
-            traits = Traits(settings, key)
+            traits = Traits(settings)
         tables = await open_.enter_async_context(Tables(settings))
         run = Run(settings, source, passing, tables, progress, target=target, traits=traits, sample=sample)
         return await run.run(lambda user_id: sub_of(user_id, settings))

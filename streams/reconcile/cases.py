@@ -65,9 +65,9 @@ MEANING = {
     Case.LOST: "in the legacy database, and no record has shown them",
     Case.STALE: "other rows in the legacy database than the pipeline knows",
     Case.GHOST: "gone from the legacy database, and no record has deleted them",
-    Case.MISSING: "confirmed by cidaas, and not there",
-    Case.CHANGED_AT_TARGET: "confirmed by cidaas, and not there as they were sent",
-    Case.NOT_DELETED: "confirmed as deleted by cidaas, and still there, or there again",
+    Case.MISSING: "live in the legacy database, confirmed, and not at cidaas",
+    Case.CHANGED_AT_TARGET: "confirmed, and not at cidaas as they were sent",
+    Case.NOT_DELETED: "deleted in the legacy database, confirmed, and at cidaas still or again",
     Case.FOREIGN: "at cidaas only: nobody here knows them",
 }
 
@@ -120,9 +120,16 @@ def standing(desired: Desired | None, noted: Noted | None, mapping_id: bytes, *,
         return Case.STALE  # O4: its snapshot is an old one
     if case is Case.PENDING:
         return _pending(desired, noted, leaves=leaves)
-    if case is Case.CONFIRMED and noted is not None:
-        return Case.DELETED if noted.deleted else Case.NOT_SELECTED if noted.not_selected else case
-    return case
+    return _confirmed(desired, noted) if case is Case.CONFIRMED and noted is not None else case
+
+
+def _confirmed(desired: Desired, noted: Noted) -> Case:
+    """What was confirmed; an entry that does not fit its own version would never be looked at again."""
+    if noted.not_selected or (desired.status == "not_selected" and not noted.deleted):
+        return Case.NOT_SELECTED
+    if desired.status == "live":
+        return Case.MISSING if noted.deleted else Case.CONFIRMED
+    return Case.DELETED if noted.deleted else Case.NOT_DELETED
 
 
 def _pending(desired: Desired, noted: Noted | None, *, leaves: bool) -> Case:

@@ -115,7 +115,7 @@ class Moving:
         """One run over what there is."""
         settings = self.world.settings
         target: Any = _Target(self) if cidaas else None
-        traits = Traits(settings, KEY) if cidaas else None
+        traits = Traits(settings) if cidaas else None
         source: Any = _Legacy(self)
         tables = MemoryTables(settings, self)
         made = Run(settings, source, self, tables, silent, target=target, traits=traits, sample=sample)  # type: ignore[arg-type]

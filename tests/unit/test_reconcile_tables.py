@@ -24,7 +24,7 @@ MS = 1_800_000_000_000
 
 def tables(*, traits: bool = False) -> Tables:
     made = Tables(SETTINGS)
-    made.begin(Marker(SETTINGS, catalog(), KEY), Traits(SETTINGS, KEY) if traits else None, lambda _: True)
+    made.begin(Marker(SETTINGS, catalog(), KEY), Traits(SETTINGS) if traits else None, lambda _: True)
     return made
 
 
@@ -105,10 +105,14 @@ def test_where_a_user_stands_by_its_headers() -> None:
     entries(made, confirmed(process_state="NOT_SELECTED").encode(1, 2))
     assert case_of(made) is Case.NOT_SELECTED
     entries(made, confirmed(deleted=True).encode(1, 3))
+    assert case_of(made) is Case.MISSING, "the entry does not fit its own version"
+    snaps(made, Snapshot((1, 6), (1, 5), Row(1, 10, None), seen_live=True).encode(1))
     assert case_of(made) is Case.DELETED
-    entries(made, confirmed((1, 6)).encode(1, 4))
+    entries(made, confirmed().encode(1, 4))
+    assert case_of(made) is Case.NOT_DELETED
+    entries(made, confirmed((1, 7)).encode(1, 5))
     assert case_of(made) is Case.STALE, "O4: the ledger is ahead of the snapshot"
-    entries(made, Entry(version=(1, 6), state=State.FORGOTTEN).encode(1, 5))
+    entries(made, Entry(version=(1, 7), state=State.FORGOTTEN).encode(1, 6))
     assert case_of(made) is Case.PENDING
     snaps(made, Snapshot((1, 9), (1, 9), Row(1, 10, user_row(1)), aside=(9, "why")).encode(1))
     assert case_of(made) is Case.SET_ASIDE
