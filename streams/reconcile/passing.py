@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 #: Seconds without any progress after which it is given up; seconds between two looks.
-_PATIENCE, _EVERY = 120.0, 0.5
+_PATIENCE, _EVERY = 60.0, 0.5
 
 
 class Passing:

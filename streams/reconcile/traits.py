@@ -81,15 +81,15 @@ def _print(name: str, value: Any) -> int:
 
 def _text(name: str, value: Any) -> str:
     """A value as it is compared; "" for none."""
+    if isinstance(value, str):  # nearly all are
+        text = value.strip()
+        if name == "email":
+            return text.casefold()
+        return text[:10] if name == "birthdate" else text
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
         return repr(int(value)) if math.isfinite(value) and value == int(value) else repr(value)
-    if not isinstance(value, str):
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS, default=str).decode()
-    text = value.strip()
-    if name == "email":
-        return text.casefold()
-    return text[:10] if name == "birthdate" else text
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS, default=str).decode()
