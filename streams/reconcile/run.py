@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from streams.ages import pending_since
@@ -124,6 +125,7 @@ class Run:
             for sub in back.strangers:
                 result.add(Case.FOREIGN, sub)
                 result.wrong.append(Wrong(sub, Case.FOREIGN))
+        result.wrong.sort(key=lambda one: (one.case.value, one.user))
         result.seconds = time.monotonic() - began
         return result
 
@@ -171,7 +173,8 @@ class Run:
     def _all(self, suspects: Suspects, back: Readback | None) -> Iterator[tuple[bytes, Case, tuple[str, ...]]]:
         proved, wrong = suspects.proved(), back.wrong if back is not None else {}
         changing = {*suspects.left(), *(back.changing if back is not None else ())}
-        for key in {*self._tables.users(), *proved}:
+        unknown = [key for key in proved if self._tables.desired(key) is None and self._tables.noted(key) is None]
+        for key in chain(self._tables.users(), unknown):
             case, fields = self._standing(key), tuple[str, ...]()
             if case is not Case.SET_ASIDE and key in proved:
                 case = proved[key]

@@ -8,10 +8,12 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+import standin_kit
 from clock import Clock, run
 from fakes import SETTINGS, credential_row, user_row
 from test_cidaas_client import NO_USER, SUB, Tenant, failure_of, settings
 
+from demo.standin.tenant import CLIENT_ID, CLIENT_SECRET
 from streams.cidaas import Cidaas, Kind
 from streams.cidaas.client import BULK_READ
 from streams.cidaas.profiles import Cursor, flat, read_page
@@ -19,6 +21,7 @@ from streams.identity import RefusedError
 from streams.mapping import map_user
 from streams.reconcile.target import PAGE, Target
 from streams.reconcile.traits import Traits
+from streams.settings import Secret
 
 TRAITS = Traits(SETTINGS)
 
@@ -179,3 +182,30 @@ def test_a_bulk_read_that_repeats_itself_ends() -> None:
     clock = Clock()
     with pytest.raises(RefusedError, match="the same page"):
         run(reading(clock, 100.0, page("a"))[1](), clock)
+
+
+# -- the stand-in -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("identities", [False, True])
+async def test_what_the_stand_in_shows_is_what_was_sent(identities: bool) -> None:
+    """Also a user with social logins, who is stored as an account with identities; and everybody comes once."""
+    sent = [entity(given_name="Ada", city="Ulm") | {"sub": standin_kit.sub(nth), "email": f"u{nth}@shop.org"}
+            for nth in range(1, 2 * PAGE + 10)]  # fmt: skip
+    if identities:
+        sent = [one | {"identities": [{"provider": "facebook", "providerUserId": "7"}]} for one in sent]
+    async with standin_kit.running() as kit:
+        tenant = replace(
+            settings(str(kit.http.base_url)), client_id=CLIENT_ID, client_secret=Secret(CLIENT_SECRET), timeout=5.0
+        )
+        async with Cidaas(tenant) as cidaas:
+            for at in range(0, len(sent), 50):
+                await cidaas.bulk(sent[at : at + 50])
+            target = Target(cidaas, 10_000)
+            shown = [one async for page in target.everyone() for one in page.items()]
+            assert [sub for sub, _ in shown] == [one["sub"] for one in sent]
+            alone = await target.one(sent[0]["sub"])
+            assert alone is not None and await target.one(standin_kit.sub(9_999)) is None
+            assert [differing(one, dict(shown)[one["sub"]]) for one in (*sent, sent[0])] == [[]] * (len(sent) + 1)
+            assert differing(sent[0], alone) == []
+            assert "password_hash_info" not in alone
