@@ -53,7 +53,7 @@ class Result:
     #: Unix seconds since when the first of them waits.
     oldest: dict[Case, float] = field(default_factory=dict)
     wrong: list[Wrong] = field(default_factory=list)
-    #: users read at cidaas, None if it was left out; and of how many it was a sample.
+    #: users read at cidaas, None if it was left out; and whether they were a sample.
     read_back: int | None = None
     sampled: bool = False
     #: columns that both sides may write in different ways; fields that the tenant stores of nobody.
