@@ -26,7 +26,7 @@ _CHUNK = 2_000
 _STATEMENT, _WHOLE = 60.0, 900.0
 #: The place of the next WAL record. What was visible before is committed, so its commit stands below. (The *written*
 #: place would not do: with synchronous_commit = off a commit is visible before it is written.)
-_LSN = sql.SQL("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint AS lsn")
+LSN = sql.SQL("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint AS lsn")
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ async def first_look(settings: Settings, expected: str, mine: Callable[[bytes], 
                         # A credential without a user is no record's, either (its key would be NULL).
                         if user_id is not None and ((key := str(user_id).encode()) in marks or mine(key)):
                             marks[key] = comparison.more(marks.get(key, 0), f"{prefix}{pk}")
-            return Look(marks, int((await _one(connection, _LSN))["lsn"]))
+            return Look(marks, int((await _one(connection, LSN))["lsn"]))
     finally:
         await legacy.close()
 

@@ -46,8 +46,7 @@ async def read_user(settings: Settings, key: bytes) -> tuple[Stored | None, Stor
 
 async def read_joined(settings: Settings, number: int) -> int:
     """The offset of the first record of a partition that no worker has joined for good; 0 before the first one is."""
-    committed = await kafka.group_offsets(settings.kafka, settings.app_id)
-    return max(0, committed.get(TopicPartition(settings.topics.identity, number), 0))
+    return (await read_joins(settings))[number]
 
 
 async def find_user(settings: Settings, wanted: Callable[[str], bool]) -> str | None:
@@ -205,18 +204,23 @@ async def read_control(settings: Settings, seconds: float = 10.0) -> Control:
         ) from None
 
 
-async def read_ends(settings: Settings) -> dict[int, int]:
-    """The offset that comes next in each partition of `legacy.identity`."""
-    tps = [TopicPartition(settings.topics.identity, number) for number in range(settings.partitions)]
-    return {tp.partition: end for tp, end in (await _ends(settings, tps)).items()}
-
-
 async def read_behind(settings: Settings) -> int:
     """Records of `legacy.identity` that no worker has joined for good."""
+    joined, ends = await read_joins(settings), await read_ends(settings)
+    return sum(max(0, end - joined[number]) for number, end in ends.items())
+
+
+async def read_joins(settings: Settings) -> dict[int, int]:
+    """Of each partition the offset of the first record that no worker has joined for good."""
     committed = await kafka.group_offsets(settings.kafka, settings.app_id)
-    ends = await read_ends(settings)
-    tps = {number: TopicPartition(settings.topics.identity, number) for number in ends}
-    return sum(max(0, end - max(0, committed.get(tps[number], 0))) for number, end in ends.items())
+    partitions = {number: TopicPartition(settings.topics.identity, number) for number in range(settings.partitions)}
+    return {number: max(0, committed.get(tp, 0)) for number, tp in partitions.items()}
+
+
+async def read_ends(settings: Settings) -> dict[int, int]:
+    """Of each partition of `legacy.identity` the offset that its next record will have."""
+    tps = [TopicPartition(settings.topics.identity, number) for number in range(settings.partitions)]
+    return {tp.partition: end for tp, end in (await _ends(settings, tps)).items()}
 
 
 async def read_written(settings: Settings, moment: float) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 from streams.pauses import lasting
 from streams.quantities import duration, size
+from streams.reconcile import last
 from streams.source.progress import READING, WAITING
 from streams.stages import WORDS as STAGES
 from streams.stages import Stage
@@ -123,6 +124,8 @@ def _users(body: dict[str, Any]) -> list[Row]:
             rows.append((words, f"{number:,}{oldest}"))
     if body["sweep"]:
         rows.append(("sweep", _sweep_row(body["sweep"])))
+    if body["reconcile"]:
+        rows.append(("last reconcile", last.words(body["reconcile"], body["at_unix_seconds"])))
     if (only := body["only"]) is not None:
         rows.append(("delivery.only", f"the first {only}" if isinstance(only, int) else f"{len(only)} named users"))
     return rows

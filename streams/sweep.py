@@ -49,7 +49,8 @@ _EVERY = 1.0
 _RETRY, _PATIENCE = 10.0, 600.0
 #: Looks at users whose removal was void because they were touched just then.
 _ROUNDS = 5
-_CONFIRMED = sql.SQL(
+#: Up to where the broker has confirmed to the slot.
+CONFIRMED = sql.SQL(
     "SELECT pg_wal_lsn_diff(confirmed_flush_lsn, '0/0')::bigint AS lsn FROM pg_replication_slots WHERE slot_name = %s"
 )
 _REASONS = {
@@ -204,7 +205,7 @@ class Comparison:
         deadline = time.monotonic() + _PATIENCE
         while self._alive():
             if control.heartbeats > seen and control.source_after_commit >= lsn:
-                rows = await self._pipeline.legacy.query(_CONFIRMED, (settings.source.name,))
+                rows = await self._pipeline.legacy.query(CONFIRMED, (settings.source.name,))
                 if rows and rows[0]["lsn"] is not None and rows[0]["lsn"] >= lsn:
                     return
             self._assert_wanted()

@@ -15,13 +15,14 @@ from streams import ledger, snapshots
 from streams.ages import pending_since
 from streams.cidaas.answers import normal_sub
 from streams.comparison import Found
-from streams.control import DELETES
+from streams.control import DELETES, RECONCILE
 from streams.credentials import Names, shown
 from streams.explain import sentence
 from streams.jobs import Do
 from streams.ledger import Situation
 from streams.likeness import likeness
 from streams.orders import BY
+from streams.reconcile.cases import DIFFERENCES
 from streams.source import faults
 from streams.spread import percentile, spread
 from streams.standing import Standing
@@ -138,6 +139,7 @@ def status(pipeline: Pipeline) -> dict[str, Any]:
         "brake": {"decisions": deletions, "limit": limit, "tripped": delivery.brake.tripped},
         "rereads": {"done": pipeline.rereads.done, "trouble": pipeline.rereads.trouble},
         "sweep": summary(control.state, range(pipeline.settings.partitions)),
+        "reconcile": control.state.get(RECONCILE),
         "foreign_subs": delivery.foreign.waiting(),
         "faults": [asdict(fault) for fault in faults.standing(control.state)],
         "wal_rate": pipeline.watch.wal.per_second(),
@@ -361,6 +363,7 @@ class _Collector:
         for found in Found:
             swept.add_metric([found.value], last.get(found.value, 0))
         yield swept
+        yield from _reconciled(figures["reconcile"])
         wrong = GaugeMetricFamily(
             "cidaas_sync_source_fault", "1 for each thing wrong with the source.", labels=["slug"]
         )
@@ -396,3 +399,14 @@ class _Collector:
     def _slot_left(self) -> float | None:
         found = self._pipeline.watch.room
         return None if found is None else found.seconds_left
+
+
+def _reconciled(kept: dict[str, Any] | None) -> Iterable[Any]:
+    """The last `reconcile`: what it found, and how old that is; -1 while there was none."""
+    differ = GaugeMetricFamily("cidaas_sync_reconcile_users", "What the last reconcile has found.", labels=["case"])
+    found = kept["differences"] if kept is not None else {}
+    for case in sorted(case.value for case in DIFFERENCES):
+        differ.add_metric([case], found.get(case, 0))
+    yield differ
+    age = -1.0 if kept is None else max(0.0, time.time() - kept["at"])
+    yield GaugeMetricFamily("cidaas_sync_reconcile_age_seconds", "Age of the last reconcile; -1: none.", value=age)

@@ -1,4 +1,4 @@
-"""The cidaas client: bulk upsert, delete, look-up and probe, each with explicit limits in time.
+"""The cidaas client: bulk upsert, delete, look-up, bulk read and probe, each with explicit limits in time.
 
 It makes one call and says what became of it; when to call again is the caller's matter (`errors.POLICY`, C6). The one
 exception is a 401: the token is renewed and the same call made once more.
@@ -10,7 +10,7 @@ import asyncio
 import enum
 import re
 import time
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -18,6 +18,7 @@ import orjson
 
 from streams.cidaas.answers import ANONYMOUS, Outcome, UnreadableAnswer, read_bulk, read_email
 from streams.cidaas.errors import CidaasError, Kind, failure, kind_of
+from streams.cidaas.profiles import Cursor, Page, read_page, read_profile
 from streams.cidaas.redaction import Envelope, read_error, values_of
 from streams.cidaas.shape import shaped
 from streams.cidaas.token import PATH as TOKEN
@@ -30,10 +31,13 @@ if TYPE_CHECKING:
 
     from streams.settings import Cidaas as Settings
 
+T = TypeVar("T")
+
 BULK = "/users-srv/user/bulk"
 DELETE = {"purge": "/users-srv/user/purge/", "scim": "/user-scim-srv/v2/Users/"}
 USER = "/user-srv/users/"
 USER_EXISTENCE = "/useractions-srv/userexistence"
+BULK_READ = "/user-ext-srv/bulkread/users"
 DISCOVERY = "/.well-known/openid-configuration"
 
 #: cidaas' own code for "user not found"; it comes with 204, 404 or 417 (facts/cidaas-api.md §3, §4).
@@ -160,6 +164,26 @@ class Cidaas:
             raise self._refusal(call, response, changes=False)
         return read_email(response.content)
 
+    async def profile(self, sub: str) -> dict[str, Any] | None:
+        """One user as cidaas shows it, flat; None where there is no such user."""
+        call = "the look-up of a user"
+        response = await self._call(call, "GET", USER + _segment(sub), changes=False)
+        if response.status_code == 204 or _says_no_such_user(response):
+            return None
+        if not response.is_success:
+            raise self._refusal(call, response, changes=False)
+        return _read(call, response, read_profile)
+
+    async def page(self, size: int, cursor: Cursor | None = None) -> Page | None:
+        """Some of all users, those behind `cursor`; None at the end. With the first page cidaas keeps a moment."""
+        call = "the bulk read"
+        response = await self._call(call, "POST", BULK_READ, (cursor or Cursor()).request(size), changes=False)
+        if response.status_code == 204:
+            return None
+        if not response.is_success:
+            raise self._refusal(call, response, changes=False)
+        return _read(call, response, read_page)
+
     async def probe(self) -> None:
         """Return when cidaas answers; asks for the discovery document, without a token."""
         call = "the probe"
@@ -213,6 +237,15 @@ class Cidaas:
             self._tokens.invalidate(response.request.headers.get("Authorization", "").removeprefix("Bearer "))
         envelope = read_error(response.content, values)
         return _error(call, response, response.status_code, envelope, changes=changes)
+
+
+def _read(call: str, response: httpx.Response, reader: Callable[[bytes], T]) -> T:
+    """What was asked for and changes nothing, or an error that time may cure: half an answer, a page of a gateway."""
+    try:
+        return reader(response.content)
+    except UnreadableAnswer as error:
+        what = f"cidaas answered {response.status_code} to {call}, but {error}"
+        raise failure(Kind.UNAVAILABLE, what, status=response.status_code) from None
 
 
 def _unreadable(call: str, response: httpx.Response, error: UnreadableAnswer) -> CidaasError:

@@ -21,6 +21,7 @@ from streams.commands import (
     doctor,
     mapping,
     quarantine,
+    reconcile,
     resync,
     source,
     status,
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 _MODULES: tuple[ModuleType, ...] = (
-    status, doctor, census, mapping, user, trace, resync, quarantine, delivery, deletes, cdc, topics, connector, source,
-    cutover, audit,
+    status, doctor, census, mapping, user, trace, reconcile, resync, quarantine, delivery, deletes, cdc, topics,
+    connector, source, cutover, audit,
 )  # fmt: skip
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,12 +12,14 @@ from streams.census import domains, forecast, report
 from streams.census.counting import Count
 from streams.census.forecast import Rate, Survey
 from streams.census.page import page
-from streams.commands import base
+from streams.commands import base, files
 from streams.commands.progress import progress
 from streams.source.everyone import everyone
 from streams.source.merging import User
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dns.asyncresolver import Resolver
 
     from streams.settings import Settings
@@ -49,17 +50,15 @@ def commands(settings: Settings) -> list[click.Command]:
         metavar="N",
         help="Read the phone numbers of about N users, if there are more.",
     )
-    @click.option(
-        "--html", "file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write a page, too."
-    )
+    @files.html_option
     @base.json_option
     @base.run
     async def census(rate: float | None, dns: bool, sample: int, file: Path | None, as_json: bool) -> int:
-        _writable(file)
+        files.assert_writable(file)
         survey = await take(settings, rate, sample, domains.resolver() if dns else None)
         found = report.build(survey)
         if file is not None:
-            _write(file, page(found))
+            files.write(file, page(found))
         if as_json:
             base.show_json(forecast.body(survey))
         else:
@@ -116,28 +115,3 @@ async def _measured() -> Rate:
     return (
         Rate(rate, "the last minute's rate") if rate > 0 else Rate(None, "no worker has sent users in the last minute")
     )
-
-
-def _writable(file: Path | None) -> None:
-    """Refuse a file that cannot be written now, and not after minutes."""
-    if file is None:
-        return
-    there = file.exists()
-    try:
-        with file.open("a"):
-            pass
-        if not there:  # a census that fails leaves no empty page
-            file.unlink()
-    except OSError as error:
-        _cannot(file, error)
-
-
-def _write(file: Path, text: str) -> None:
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        _cannot(file, error)
-
-
-def _cannot(file: Path, error: OSError) -> None:
-    base.fail(f"{file} cannot be written: {error.strerror}. Name another file after --html.")

@@ -15,10 +15,11 @@ from aiokafka.errors import KafkaError
 from streams import brake
 from streams.commands import base, room
 from streams.commands.watching import again_and_again, coloured
-from streams.control import DELETES
+from streams.control import DELETES, RECONCILE
 from streams.identity import RefusedError
 from streams.kafka import UnconfirmedError
 from streams.offline import read_behind, read_control, read_written
+from streams.reconcile import last
 from streams.refused import REMEDY
 from streams.screen import WIDTH, pause_row, render
 from streams.source import faults, guard, progress
@@ -78,6 +79,7 @@ class _Known:
     deletes_paused: dict[str, Any] | None = None
     brake: dict[str, Any] | None = None
     sweep: dict[str, Any] | None = None
+    reconcile: dict[str, Any] | None = None
     faults: list[dict[str, Any]] = field(default_factory=list)
     notifications: list[dict[str, Any]] = field(default_factory=list)
     #: bytes of WAL a second.
@@ -139,6 +141,7 @@ async def collect(settings: Settings) -> dict[str, Any]:
         "snapshot": "not known" if known.away else progress.initial_snapshot(known.notifications),
         "snapshot_tables": [one.body() for one in await _tables(settings, source, known, now)],
         "sweep": known.sweep,
+        "reconcile": known.reconcile,
         "faults": known.faults,
         "control_away": known.away,
         "slot_room": None if slot is None else slot.body() | {"words": str(slot)},
@@ -174,7 +177,8 @@ async def _known(settings: Settings, source: Look, workers: list[dict[str, Any]]
     rate = next((worker["wal_rate"] for worker in told if worker.get("wal_rate") is not None), None)
     if told:
         names = ("paused", "deletes_paused", "brake", "sweep", "faults", "notifications")
-        return _Known(**{name: told[0][name] for name in names}, wal_rate=rate)
+        kept = told[0].get("reconcile")  # a worker of an older version says nothing of it
+        return _Known(**{name: told[0][name] for name in names}, reconcile=kept, wal_rate=rate)
     try:
         control = await read_control(settings, _KAFKA)
     except RefusedError as error:
@@ -185,6 +189,7 @@ async def _known(settings: Settings, source: Look, workers: list[dict[str, Any]]
         deletes_paused=held if held.get("paused") else None,
         brake={"tripped": brake.tripped(state)},
         sweep=summary(state, range(settings.partitions)),
+        reconcile=state.get(RECONCILE),
         faults=[asdict(fault) for fault in faults.standing(state)],
         notifications=control.notifications,
         about=brake.known(state),
@@ -292,6 +297,9 @@ def _problems(
         add("unreadable", f"{number} records without a readable key", "Find out who wrote them, then `source sweep`.")
     if (body["sweep"] or {}).get("state") == "failed":
         add("sweep_failed", f"a sweep does not end: {body['sweep']['why']}", "It is tried again by itself.")
+    if (kept := body.get("reconcile")) and kept["differences"]:
+        what = f"the last reconcile, {last.words(kept, time.time())}"
+        add("differences", what, "Run `reconcile` again; with --repair it says what would put them right.")
     age = body["heartbeat_age_seconds"]
     if workers and (age is None or age > 30):
         what = f"the source's last heartbeat came {age:.0f} s ago" if age else "no heartbeat of the source has come yet"

@@ -26,7 +26,7 @@ SERVICES = ("postgres", "kafka", "connect", "cidaas")
 #: The example users have ids from 1 on, the plain ones from 900,001 on; each test uses a range of its own between.
 EXAMPLES, PLAIN = 900, range(900_001, 902_101)
 #: These run first, because the first start of a worker is the initial load; those last, for what they leave behind.
-FIRST, LAST = ("test_stack", "test_load"), ("test_rereads", "test_sweep", "test_source")
+FIRST, LAST = ("test_stack", "test_load"), ("test_reconcile", "test_rereads", "test_sweep", "test_source")
 
 FAILED = pytest.StashKey[bool]()
 _pipelines: list[Pipeline] = []

@@ -44,6 +44,7 @@ WORDS_OF = {
     "pause": ["--why", "x"],
     "quarantine drop": ["42"],
     "quarantine retry": ["42"],
+    "reconcile": ["--repair"],
     "resync": ["42"],
 }
 

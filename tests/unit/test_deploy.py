@@ -23,6 +23,7 @@ from streams import service, views
 from streams.cidaas.errors import Kind
 from streams.comparison import Found
 from streams.ledger import Situation, State
+from streams.reconcile.cases import DIFFERENCES
 from streams.source.guard import LOST, Finding
 from streams.source.wal import WalRate
 
@@ -52,6 +53,7 @@ LABELS = {
     "situation": {situation.value for situation in Situation} | {"users", "gone", "unreadable"},
     "slug": source_slugs(),
     "found": {found.value for found in Found},
+    "case": {case.value for case in DIFFERENCES},
     "outcome": outcomes_of_the_code(),
     "job": {"cidaas-sync"},
 }

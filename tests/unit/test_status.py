@@ -389,6 +389,7 @@ def gathered(**changes: Any) -> dict[str, Any]:
         "slowest": {"stage": "queue", "share": 0.83, "what": "waiting for a call"},
         "stages": {stage.value: {"seconds_per_user": 0.2, "share": 0.25} for stage in Stage},
         "only": 50,
+        "reconcile": {"at": 1_799_992_800.0, "differences": {"stale": 3, "not_deleted": 1}, "read_back": None},
         "sweep": {"state": "running", "done": 3, "of": 12, "why": "", "gone": 1, "missing": 2, "credentials": 3,
                   "at": None, "asked_at": 1.8e9, "asked_for": "the initial snapshot was interrupted and began anew"},
         "heartbeat_age_seconds": 0.4,
@@ -414,6 +415,7 @@ def test_the_screen_fits_and_says_each_thing() -> None:
         "p50 210 ms, p99 4.5 s from commit to confirmation (10,000 users)",
         "waiting for a call, 83% of the time",
         "deletes parked",
+        "2 h ago: 4 differences (3 stale, 1 not deleted), cidaas left out",
         "! delivery is paused",
     ):
         assert said in " ".join(text.split()), said
