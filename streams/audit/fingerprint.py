@@ -26,6 +26,8 @@ _PLACES = {
 }
 #: what follows from others, or differs by place and changes nothing.
 _LEFT_OUT = ("path", "topics")
+#: keys that came with a later version, and what they are where a file does not have them: an upgrade is no change.
+_LATER = {"holds": "passwords"}
 
 
 def digests(settings: Settings) -> dict[str, str]:
@@ -57,8 +59,10 @@ def _parts(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     name = _PLACES.get(name, name)
     if is_dataclass(value) and not isinstance(value, type):
         for field in fields(value):
-            if "Secret" not in str(field.type):  # one that is not set is none as well
-                yield from _parts(f"{name}.{field.name}", getattr(value, field.name))
+            part = getattr(value, field.name)
+            later = field.name in _LATER and part == _LATER[field.name]
+            if "Secret" not in str(field.type) and not later:  # a secret that is not set is one as well
+                yield from _parts(f"{name}.{field.name}", part)
     elif isinstance(value, Mapping):
         for key, part in value.items():
             yield from _parts(f"{name}.{key}", part)

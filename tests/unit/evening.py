@@ -84,15 +84,14 @@ def of_wait(passage: Passage | None = PASSED, **now: Any) -> list[Check]:
 def survey(*rows: dict[str, Any], second_factor: bool = False) -> Survey:
     """A census of users with these columns, each with a bcrypt password unless its `password` is another one."""
     count = Count(SETTINGS)
-    table = SETTINGS.source.credentials
-    assert table is not None
+    (table,) = SETTINGS.source.credentials
     for number, row in enumerate(rows, 1):
         known: dict[str, Any] = dict.fromkeys(SETTINGS.source.users.columns)
         known |= {"id": number, "email": f"user{number}@example.org", "status": "active"}
         password = dict.fromkeys(table.columns) | {"id": number, "user_id": number, "kind": "password"}
         password |= row.get("password", {"algorithm": "bcrypt", "secret": "$2b$10$" + "a" * 53})
         totp = dict.fromkeys(table.columns) | {"id": -number, "user_id": number, "kind": "totp"}
-        count.user(str(number), known | row, [password, *([totp] if second_factor else [])])
+        count.user(str(number), known | row, {table.name: [password, *([totp] if second_factor else [])]})
     return Survey(SETTINGS, (), 0.0, 21.0, count.census, Rate(None, "nobody"), None)
 
 
