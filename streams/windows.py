@@ -86,7 +86,9 @@ class Windows:
             self._live[key] = now
 
     def discard(self, key: bytes) -> None:
-        """The user has nothing to send any more."""
+        """The user has nothing to send any more; a call of it that is in flight hears that something new arrived."""
+        if key in self.flying:
+            self.flying[key] = True
         self._live.pop(key, None)
         self._backlog.pop(key, None)
         self._waiting.pop(key, None)

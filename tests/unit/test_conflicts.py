@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,9 +18,7 @@ class Worker:
         self.pipeline = Pipeline(SETTINGS)
         self.pipeline.control = control
         for number in numbers:
-            owned = asyncio.Event()
-            owned.set()
-            self.pipeline.own(SimpleNamespace(number=number, closing=False, owned=owned))  # type: ignore[arg-type]
+            self.pipeline.own(SimpleNamespace(number=number, closing=False, readable=True))  # type: ignore[arg-type]
         self.woken: list[bytes] = []
         self.conflicts = Conflicts(self.pipeline, self.woken.append)  # type: ignore[arg-type]
 

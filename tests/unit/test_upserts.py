@@ -17,7 +17,7 @@ from streams.cidaas.refusals import Reason
 from streams.jobs import Do
 from streams.ledger import Entry, Situation, State
 from streams.pipeline import Pipeline
-from streams.rows import Resync
+from streams.rows import Resync, SetAside
 from streams.settings import SelectRule
 from streams.snapshots import Snapshot
 from streams.state import TableKind, records
@@ -814,6 +814,26 @@ def test_who_is_live_by_a_new_mapping_alone_is_remembered_after_a_crash_and_a_re
         await third.stop()
 
     play(tmp_path, scenario, before)
+
+
+def test_who_is_set_aside_while_its_call_is_under_way_stays_set_aside(tmp_path: Path) -> None:
+    """F17, M7: counted as in sync by the answer to what it was before, the user would never be read again."""
+
+    async def scenario(world: World) -> None:
+        world.tenant.going.clear()
+        world.go()
+        await world.sign_up(1)
+        await world.until(lambda: world.tenant.count("bulk") == 1, "the call")
+        world.put_control(1, SetAside("a sweep found other rows"))
+        await world.joined()
+        world.tenant.going.set()
+        await world.until(lambda: world.delivery.queues[Do.UPSERT].in_flight == 0, "the answer")
+        assert world.where(1) is Situation.SET_ASIDE
+        assert world.partition.standing(Situation.SET_ASIDE) == [b"1"]
+        await asyncio.sleep(1)
+        assert world.tenant.count("bulk") == 1 and not world.delivery.queues[Do.UPSERT]
+
+    play(tmp_path, scenario)
 
 
 def test_an_error_that_nobody_expects_ends_the_worker(tmp_path: Path) -> None:
