@@ -21,7 +21,8 @@ class Worker:
         for number in numbers:
             owned = asyncio.Event()
             owned.set()
-            self.pipeline.own(SimpleNamespace(number=number, closing=False, owned=owned))  # type: ignore[arg-type]
+            partition = SimpleNamespace(number=number, closing=False, owned=owned, readable=True)
+            self.pipeline.own(partition)  # type: ignore[arg-type]
         self.woken: list[bytes] = []
         self.conflicts = Conflicts(self.pipeline, self.woken.append)  # type: ignore[arg-type]
 
