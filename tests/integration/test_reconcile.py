@@ -31,23 +31,28 @@ class Somebody:
     def __init__(self, sync: Pipeline) -> None:
         self._sync = sync
         self._http = httpx.Client(base_url=sync.cidaas.url, timeout=10, trust_env=False)
+
+    def _authorization(self) -> dict[str, str]:
+        """A token of its own for each call: those of the stand-in live for seconds."""
         asked = {
             "grant_type": "client_credentials",
-            "client_id": sync.env["CIDAAS_CLIENT_ID"],
-            "client_secret": sync.env["CIDAAS_CLIENT_SECRET"],
+            "client_id": self._sync.env["CIDAAS_CLIENT_ID"],
+            "client_secret": self._sync.env["CIDAAS_CLIENT_SECRET"],
         }
         answer = self._http.post("/token-srv/token", json=asked).raise_for_status().json()
-        self._http.headers["Authorization"] = f"Bearer {answer['access_token']}"
+        return {"Authorization": f"Bearer {answer['access_token']}"}
 
     def store(self, sub: str, **fields: Any) -> None:
         """Create or change a user."""
-        answer = self._http.post("/users-srv/user/bulk", json=[{"sub": sub, "provider": "self", **fields}])
+        answer = self._http.post(
+            "/users-srv/user/bulk", json=[{"sub": sub, "provider": "self", **fields}], headers=self._authorization()
+        )
         (state,) = answer.raise_for_status().json()["process_states"]
         assert state["process_state"] in ("CREATED", "UPDATED"), state
 
     def delete(self, sub: str) -> None:
         """Delete a user."""
-        self._http.delete(f"/users-srv/user/purge/{sub}").raise_for_status()
+        self._http.delete(f"/users-srv/user/purge/{sub}", headers=self._authorization()).raise_for_status()
 
 
 def reconciled(sync: Pipeline, *words: str, code: int = 0) -> dict[str, Any]:
@@ -98,7 +103,9 @@ def test_what_was_planted_is_found_and_a_repair_brings_everybody_back(sync: Pipe
     somebody = Somebody(sync)
     somebody.delete(sync.cidaas.sub(missing))
     somebody.store(sync.cidaas.sub(changed), given_name="Fremd", email=f"fremd.{changed}@example.org")
-    somebody.store(sync.cidaas.sub(locked), userStatus="LOCKED", customFields={"customer_number": "4711"})
+    somebody.store(
+        sync.cidaas.sub(locked), email=email_of(locked), userStatus="LOCKED", customFields={"customer_number": "4711"}
+    )
     somebody.store(sync.cidaas.sub(revived), email=email_of(revived), userStatus="VERIFIED")
     somebody.store(STRANGER, email="stranger@example.org", userStatus="VERIFIED")
 

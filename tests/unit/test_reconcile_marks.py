@@ -59,9 +59,11 @@ VALUES: dict[str, st.SearchStrategy[tuple[str, Any]]] = {
 
 def loaded(type_name: str, text: str) -> Any:
     """A value as a connection of `Legacy` loads it from PostgreSQL's text."""
-    transformer = psycopg.adapt.Transformer()
+    # Of its own: what is registered at psycopg's counts for every connection of this process.
+    context = SimpleNamespace(adapters=psycopg.adapt.AdaptersMap(psycopg.adapters), connection=None)
+    transformer = psycopg.adapt.Transformer(context)
     for name, loader in _LOADERS.items():
-        transformer.adapters.register_loader(name, loader)
+        context.adapters.register_loader(name, loader)
     oid = psycopg.adapters.types[type_name].oid
     return transformer.get_loader(oid, Format.TEXT).load(text.encode())
 
