@@ -60,7 +60,7 @@ class Delivery:
         self.cidaas: Cidaas = Cidaas(settings.cidaas, concurrency=settings.delivery.concurrency)
         self.inspector = Inspector(settings, pipeline.control, pipeline.behind)
         pace = Pace(settings.delivery.concurrency, probe=self.cidaas.reachable)
-        self.calls = Calls(pace, settings.cidaas.timeout + 5.0, pipeline.still_member)
+        self.calls = Calls(pace, settings.cidaas.settle, pipeline.still_member)
         self.queues = {Do.UPSERT: Windows(settings.delivery), Do.DELETE: Windows(settings.delivery, size=1, firm=True)}
         self.upserts = Upserts(self)
         self.brake = Brake(settings.brake, pipeline)

@@ -157,7 +157,7 @@ class Pipeline:
             logs[TableKind.SNAPSHOTS],
             logs[TableKind.LEDGER],
             settings.mapping.id,
-            settings.cidaas.timeout + 5.0,
+            settings.cidaas.settle,
         )
         if self.belonging.identity is not None:
             partition.topic_epoch = self.belonging.identity.topic_epoch

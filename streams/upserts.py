@@ -86,7 +86,8 @@ class Upserts:
         """Note before a call what else nobody could know after a crash in it and a return to the former mapping.
 
         A confirmed version that goes out under another mapping would look confirmed again (C2). A user whom no record
-        showed live, and who is live by a new mapping alone, would look like one that never was at cidaas (C1).
+        showed live, and who is live by a new mapping alone, would look like one that never was at cidaas (C1); so would
+        one whom the former mapping had left out, if its entry still said NOT_SELECTED.
         """
         entries: list[tuple[Job, Entry]] = []
         for job in jobs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from streams import views
+from streams import metrics, views
 from streams.ledger import Situation
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ def register(app: App) -> None:
         return self.json(state, status=200 if state["ready"] else 503)
 
     @app.page("/metrics")
-    async def metrics(self: Any, request: Any) -> Any:
-        return self.text(views.metrics(pipeline), content_type="text/plain")
+    async def figures(self: Any, request: Any) -> Any:
+        return self.text(metrics.exposition(pipeline), content_type="text/plain")
 
     @app.page("/sync/status")
     async def status(self: Any, request: Any) -> Any:

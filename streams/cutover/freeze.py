@@ -113,7 +113,7 @@ def judge_wait(settings: Settings, looks: Looks, passage: Passage | None) -> Che
         f"{now['users'].get('pending', 0):,} pending users {duration(backlog)}",
         f"the last change and a removal {duration(last)} (twice the p99 of {latency['users']:,} users)",
     ]
-    unclear = duration(settings.cidaas.timeout + 5)  # settle (C4)
+    unclear = duration(settings.cidaas.settle)
     said = f"about {duration(total)} from freeze to GO: {', '.join(parts)}; a call without an answer adds {unclear}"
     if total > _LONG:
         return warning("freeze_to_go", said, "Wait until fewer users are pending, or announce a longer maintenance.")

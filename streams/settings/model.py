@@ -197,6 +197,11 @@ class Cidaas:
     delete_scopes: tuple[str, ...]
     read_scopes: tuple[str, ...]
 
+    @property
+    def settle(self) -> float:
+        """Seconds for which a call that has ended unclearly may still be on its way (design: *settle*, C4, C5)."""
+        return self.timeout + 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ssl
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from broken import Broken
 from test_connect_login import OURS, listening
 
 from streams.cutover import domain
@@ -65,17 +66,6 @@ def test_before_and_after_the_switch_are_both_right_and_told_apart(name: Name, s
     assert tuple(check.slug for check in checks) == ("domain_name", "domain_ttl", "domain_target", "domain_certificate")
     assert says in checks[0].what
     assert checks[1].what.split(":")[0] == checks[0].what.split(":")[0], "both say the same of the switch"
-
-
-@dataclass(frozen=True)
-class Broken:
-    """What is judged, the check that names it, words of what it says and of its remedy."""
-
-    checks: list[Check]
-    slug: str
-    state: State
-    what: str
-    remedy: str
 
 
 BROKEN = {
@@ -141,12 +131,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_one_yields_exactly_its_check(name: str) -> None:
-    broken = BROKEN[name]
-    (found,) = bad(broken.checks)
-    assert (found.slug, found.state) == (broken.slug, broken.state)
-    assert broken.what in found.what
-    assert broken.remedy in found.remedy
-    assert "\n" not in found.what + found.remedy, "one line each"
+    BROKEN[name].assert_named(bad(BROKEN[name].checks))
 
 
 def test_a_target_that_nobody_knows_hides_only_what_follows_from_it() -> None:

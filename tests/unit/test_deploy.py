@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from test_docs import FAUST, resolve
 from world import World
 
-from streams import service, views
+from streams import metrics, service
 from streams.cidaas.errors import Kind
 from streams.comparison import Found
 from streams.ledger import Situation, State
@@ -100,7 +100,7 @@ def _exported(path: Path) -> dict[str, set[str]]:
         world.go()
         await world.sign_up(1)
         await world.in_sync(1)
-        text = views.metrics(pipeline)
+        text = metrics.exposition(pipeline)
         await world.stop()
         return text
 

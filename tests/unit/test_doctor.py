@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from broken import Broken
 from fakes import SETTINGS
 from healthy import (
     CONFIG,
@@ -82,17 +83,6 @@ def test_each_slug_stands_once() -> None:
 
 
 # -- the table of broken set-ups ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Broken:
-    """One broken set-up: the check that names it, words of what it says and of its remedy."""
-
-    checks: list[Check]
-    slug: str
-    state: State
-    what: str
-    remedy: str
 
 
 OTHER = server.Transaction("4711", "billing", 300.0)
@@ -506,11 +496,7 @@ BROKEN = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_set_up_yields_exactly_its_fault(name: str) -> None:
     broken = BROKEN[name]
-    (found,) = bad(broken.checks, *(slug for slug in USUAL if slug != broken.slug))
-    assert (found.slug, found.state) == (broken.slug, broken.state)
-    assert broken.what in found.what
-    assert broken.remedy in found.remedy
-    assert "\n" not in found.what + found.remedy, "one line each"
+    broken.assert_named(bad(broken.checks, *(slug for slug in USUAL if slug != broken.slug)))
 
 
 def test_what_is_not_there_is_judged_as_todo_until_it_was_set_up() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
+from broken import Broken
 from click.testing import CliRunner
 from evening import (
     APART,
@@ -63,17 +64,6 @@ def test_nothing_is_in_the_way_of_a_good_evening(judged: Callable[[], list[Check
 def test_each_slug_stands_once() -> None:
     slugs = Counter(check.slug for judged in ALL for check in judged())
     assert [slug for slug, number in slugs.items() if number > 1] == []
-
-
-@dataclass(frozen=True)
-class Broken:
-    """One evening with something in the way: the check that names it, words of what it says and of its remedy."""
-
-    checks: list[Check]
-    slug: str
-    state: State
-    what: str
-    remedy: str
 
 
 DATABASE_AWAY = "the legacy database does not answer"
@@ -262,12 +252,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_what_is_in_the_way_yields_exactly_its_check(name: str) -> None:
-    broken = BROKEN[name]
-    (found,) = bad(broken.checks)
-    assert (found.slug, found.state) == (broken.slug, broken.state)
-    assert broken.what in found.what
-    assert broken.remedy in found.remedy
-    assert "\n" not in found.what + found.remedy, "one line each"
+    BROKEN[name].assert_named(bad(BROKEN[name].checks))
 
 
 def test_the_estimate_says_what_it_is_made_of() -> None:
