@@ -1,7 +1,8 @@
 """`make test`: all tests, in two lanes side by side, because most of their time is waiting.
 
-The first lane is the tests of the main pipeline, shown as they go. The second one is everything else, on stacks of its
-own, shown when the first is over. Exit codes: 0 all passed, 1 a test failed; all lanes go to their end.
+The first lane is the tests of the main pipeline and some faults, shown as they go. The second one is everything else,
+on stacks of its own, shown when the first is over; both take about as long. Exit codes: 0 all passed, 1 a test failed;
+all lanes go to their end.
 """
 
 from __future__ import annotations
@@ -12,11 +13,10 @@ import tempfile
 import threading
 from typing import IO
 
-MAIN = (("tests/integration", "--lane", "main"),)
+MAIN = (("tests/integration", "--lane", "main"), ("tests/faults", "--smoke"))
 OTHERS = (
     ("tests/unit", "tests/integration", "--lane", "others"),
     ("tests/integration", "-m", "oldest", "--postgres", "14"),
-    ("tests/faults", "--smoke"),
 )
 
 
