@@ -9,12 +9,15 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 
 def main() -> int:
     """Run until both have ended; returns the worse of their exit codes."""
     state, port = os.environ["APP_DATADIR"], int(os.environ["WEB_PORT"])
-    places = ({"APP_DATADIR": f"{state}/{number}", "WEB_PORT": str(port + number)} for number in (0, 1))
+    places = [{"APP_DATADIR": f"{state}/{number}", "WEB_PORT": str(port + number)} for number in (0, 1)]
+    for place in places:
+        Path(place["APP_DATADIR"]).mkdir(parents=True, exist_ok=True)  # Faust makes the last folder of a path alone
     workers = [subprocess.Popen(sys.argv[1:], env={**os.environ, **place}) for place in places]
 
     def end(*_: object) -> None:

@@ -18,7 +18,7 @@ class Plan:
     """One `make bench`; `contenders` names those of a trial, None is everybody."""
 
     users: int = 50_000  # join, live, backlog
-    deliver: tuple[Delivery, ...] = ((0.0, 200_000, None), (0.05, 50_000, ("ours", "pair", "plain", "kafka_streams")))
+    deliver: tuple[Delivery, ...] = ((0.0, 100_000, None), (0.05, 50_000, ("ours", "pair", "plain", "kafka_streams")))
     restart_users: int = 200_000
     runs: int = 3
     rates: tuple[int, ...] = (50, 500, 2_000)  # changes a second

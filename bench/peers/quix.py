@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from quixstreams.state import State
 
 STOP_WITHIN = 8.0  # seconds
+COMMIT = 1.0  # seconds between two checkpoints
 KEY = "snapshot"
 
 
@@ -97,7 +98,7 @@ def join(record: dict[str, Any], _key: Any, _timestamp: int, _headers: Any, stat
 
 
 def snapshots(state: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    """Read the state's files beside the running app; what is committed is in them."""
+    """Read the state's files beside the running app; what an ended checkpoint has committed is in them."""
     for current in sorted(state.rglob("CURRENT")):
         database = Rdict(str(current.parent), Options(raw_mode=True), access_type=AccessType.read_only())
         for raw in database.values():
@@ -107,6 +108,16 @@ def snapshots(state: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
         database.close()
 
 
+def _tell(state: Path) -> None:
+    """Write what is joined when the checkpoint under way has ended: it commits offsets first, and the files after them.
+
+    The signal may have come in between, and its handler holds the checkpoint up: another thread waits for it.
+    """
+    timer = threading.Timer(2 * COMMIT, lambda: write_joined(state, digest(snapshots(state))))
+    timer.daemon = True
+    timer.start()
+
+
 def main() -> int:
     """Run until SIGTERM."""
     chosen = options("quix")
@@ -114,7 +125,7 @@ def main() -> int:
         broker_address=chosen.bootstrap,
         consumer_group=chosen.group,
         auto_offset_reset="earliest",
-        commit_interval=1.0,
+        commit_interval=COMMIT,
         state_dir=chosen.state,
         loglevel="WARNING",
     )
@@ -122,7 +133,7 @@ def main() -> int:
     users = users.apply(join, stateful=True, metadata=True)
     if chosen.mode == "deliver":
         users.filter(lambda snapshot: snapshot is not None).sink(Target(chosen))
-    signal.signal(signal.SIGUSR1, lambda *_: write_joined(chosen.state, digest(snapshots(chosen.state))))
+    signal.signal(signal.SIGUSR1, lambda *_: _tell(chosen.state))
     app.run()
     return 0
 
