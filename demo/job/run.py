@@ -121,7 +121,7 @@ class Demo:
                 except psycopg.OperationalError:
                     if attempt == _SEEDINGS:
                         raise
-                    await asyncio.sleep(2)  # it is being started again
+                    await asyncio.sleep(2)  # a poll: a database that is being started again tells nobody
             stage.result("filled by an earlier run" if kinds is None else _kinds(kinds))
 
     async def _load(self, peers: Peers, loading: load.Load) -> None:
