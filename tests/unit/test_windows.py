@@ -217,6 +217,8 @@ class Model(RuleBasedStateMachine):
     @rule(user=USERS)
     def settled(self, user: bytes) -> None:
         self.queue.discard(user)
+        if user in self.flying:  # set aside while its call is under way: the answer is about what is believed no more
+            self.flying[user] = True
         self.waits.pop(user, None)
         self.queued.pop(user, None)
         self.backlog.discard(user)
