@@ -14,6 +14,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from streams import failpoints
+from streams.quantities import duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -176,7 +177,8 @@ class Brake:
         """Hold all deletes when too many are decided that no person has answered."""
         count, limit = self.total()
         if unanswered(self._pipeline.control.state, self._limits) > limit:
-            await self.hold(f"{count} deletes within {self._limits.window / 60:.0f} minutes, more than {limit}")
+            within = duration(self._limits.window)
+            await self.hold(f"{count} deletes within {within}, more than {limit}")
 
     async def hold(self, why: str) -> None:
         """Park all deletes until a person answers."""

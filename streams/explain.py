@@ -37,7 +37,8 @@ def _newer(body: dict[str, Any]) -> str:
     topic = body.get("topic") or {}
     if topic.get("waiting") is not None:
         where = f"{topic['name']}, partition {topic['partition']}, offset {topic['waiting']}"
-        return f"a record of it ({where}) is not joined yet: {records(topic['end'] - topic['joined'])} there"
+        idle = "; no worker runs" if body.get("worker_runs") is False else ""
+        return f"a record of it ({where}) is not joined yet: {records(topic['end'] - topic['joined'])} there{idle}"
     if body["snapshot"] is None or body["situation"] == "set_aside":
         return ""
     if differs := _differs(body["snapshot"], body.get("legacy") or {}):
@@ -83,7 +84,8 @@ def mapped(status: str | None) -> str:
 def _never(body: dict[str, Any]) -> str:
     legacy = body.get("legacy") or {}
     if legacy.get("row") is None:
-        return _NEVER_SEEN + "."
+        unasked = f"; the legacy database could not be asked ({legacy['why'].rstrip('.')})" if legacy.get("why") else ""
+        return f"{_NEVER_SEEN}{unasked}."
     if legacy["row"] != "there":
         return "never seen: the legacy database has no row with this id, and none has come through the source."
     seen = "never seen in the source: the legacy database has its row, but no record of it has come"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: What each field means to a person, for the message when it differs.
 _WORDS = {
     "pipeline": "pipeline id (app_id)",
-    "base_url": "cidaas base URL",
+    "base_url": "cidaas base URL (CIDAAS_BASE_URL)",
     "sub_namespace": "sub namespace",
     "source": "source system and database",
     "topic": "topic legacy.identity",

@@ -139,7 +139,10 @@ def _disarm_stale_pid(data: Path) -> None:
 
 
 def command(layout: Layout) -> list[str]:
-    """Return the server's command line; logical decoding is on, as a DBA has to set it."""
+    """Return the server's command line; logical decoding is on, as a DBA has to set it.
+
+    POSTGRES_OVERRIDES of stack.env (`key=value ...`) wins; `key=` leaves it to the server's own files.
+    """
     settings = {
         "port": layout.env["POSTGRES_PORT"],
         "listen_addresses": "127.0.0.1",
@@ -153,6 +156,9 @@ def command(layout: Layout) -> list[str]:
         "timezone": "UTC",
         "log_timezone": "UTC",
     }
+    for key, _, value in (pair.partition("=") for pair in layout.env.get("POSTGRES_OVERRIDES", "").split()):
+        settings.pop(key, None)
+        settings |= {key: value} if value else {}
     options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
     return _as_account([str(_server(layout) / "postgres"), "-D", str(layout.data("postgres")), *options])
 

@@ -23,7 +23,7 @@ _COLOURS = {
     State.TODO: "cyan",
     State.UNKNOWN: "bright_black",
 }
-#: state -> what one and several of them are called, in the order of the end block.
+#: state -> what one and several of them are called, the most urgent first.
 _WORDS = {
     State.FAULT: ("fault", "faults"),
     State.TODO: ("not set up yet", "not set up yet"),
@@ -72,17 +72,20 @@ def _counted(reports: Sequence[Report]) -> dict[State, int]:
 
 
 def _render(reports: Sequence[Report]) -> str:
-    """The screen: a line for each check, then what to do. click takes the colours out where there is no terminal."""
+    """The screen: a line for each check, then what to do. The most urgent stands last, where a long screen ends.
+
+    click takes the colours out where there is no terminal.
+    """
     width = max(len(check.slug) for report in reports for check in report.checks)
     lines = []
     for report in reports:
         lines.append(click.style(report.place, bold=True))
         lines += [f"  {_state(check.state)}  {check.slug:<{width}}  {check.what}" for check in report.checks]
         lines.append("")
-    for state, (one, several) in _WORDS.items():
+    for state, (one, several) in reversed(_WORDS.items()):
         found = [check for report in reports for check in report.checks if check.state is state and check.remedy]
         if found:
-            lines.append(click.style(f"{several if len(found) > 1 else one}:", bold=True))
+            lines.append(click.style(f"{several if len(found) > 1 else one}:", fg=_COLOURS[state], bold=True))
         for remedy in dict.fromkeys(check.remedy for check in found):
             lines += [f"! {check.slug}: {check.what}" for check in found if check.remedy == remedy]
             lines.append(f"  {remedy}")

@@ -9,11 +9,16 @@ import click
 from streams import brake
 from streams.audit.records import Actor
 from streams.commands import base, consent, orders, recording
+from streams.control import DELETES
 from streams.ledger import Situation
 from streams.offline import Controls
+from streams.pauses import pause_words
 from streams.rows import Answer, Word
+from streams.source import faults
+from streams.source.repair import open_note
 
 if TYPE_CHECKING:
+    from streams.control import Control
     from streams.settings import Settings
 
 _PARKED, _REJECTED = Situation.PARKED, Situation.REJECTED
@@ -74,7 +79,9 @@ async def _list(settings: Settings, *, rejected: bool, limit: int, as_json: bool
     async with Controls(settings) as control:
         state = control.state.get(brake.TRIPPED, {"on": False})
         count, most = brake.total(control.state, settings.brake)
+        held = _held(settings, control)
     body: dict[str, Any] = {"parked": bool(state.get("on")), "why": state.get("why"), "decisions": count, "limit": most}
+    body["held"] = held or None
     found = None
     if rejected or body["parked"]:  # else nobody is, and the topics of a pipeline that stands still are long
         found = await orders.standing(settings, _REJECTED if rejected else _PARKED, limit=limit)
@@ -83,14 +90,31 @@ async def _list(settings: Settings, *, rejected: bool, limit: int, as_json: bool
         base.show_json(body)
         return base.WRONG if body["parked"] else base.OK
     if body["parked"]:
-        click.echo(f"parked: {body['why']}. `deletes allow` sends them, `deletes reject` keeps these users.")
+        click.echo(f"deletes are parked: {body['why']}")
+        click.echo("  `deletes allow` sends them, `deletes reject` keeps these users; with ids, only those.")
     else:
         click.echo(f"not parked: {count} delete decisions within the window, the limit is {most}")
+    if held:
+        click.echo(f"! no delete leaves now, whatever is answered here: {held}")
     if found is not None:
         click.echo(f"{found.reasons.total():,} {'rejected' if rejected else 'parked'}")
         if found.users:
             click.echo(f"\n{orders.lines(found)}")
     return base.WRONG if body["parked"] else base.OK
+
+
+def _held(settings: Settings, control: Control) -> str:
+    """What holds every delete beside the brake, and what ends it; "" for nothing."""
+    if paused := control.paused(settings.delivery.start):
+        return f"delivery is paused: {pause_words(paused)}. `resume` ends it."
+    held = control.state.get(DELETES, {})
+    if held.get("paused"):
+        return f"deletes are paused: {pause_words(held)}. `resume --deletes` ends it."
+    for fault in faults.standing(control.state):
+        return f"{fault.what}. {fault.remedy}"
+    if open_note(control.state) is not None:
+        return "a source repair has not ended. `source repair --yes` goes on with it."
+    return ""
 
 
 async def _answer(

@@ -130,7 +130,7 @@ class Desk:
 
 def lines(found: Standing) -> str:
     """The users as a table, and how many are not shown."""
-    head = ("user", "reason", "since", "tries", "message")
+    head = ("user", "reason", "since (UTC)", "tries", "message")
     rows = [head] + [
         (user["user"], user["reason"], when(user["since"]), str(user["attempts"]), user["message"])
         for user in found.users

@@ -63,10 +63,10 @@ def _addresses(found: database.Database) -> list[Check]:
     """Whether the addresses that are set lead to one database; that of the reader is judged as its log-in."""
     checks = []
     if why := found.errors.get("LEGACY_ADMIN_URL"):
-        checks.append(fault("admin_login", f"LEGACY_ADMIN_URL does not work: {why}", "Correct it."))
+        checks.append(fault("admin_login", f"LEGACY_ADMIN_URL does not work: {why}", "Correct LEGACY_ADMIN_URL."))
     if len(set(found.systems.values())) > 1:
         what = "LEGACY_ADMIN_URL and LEGACY_DATABASE_URL lead to different databases"
-        checks.append(fault("one_database", what, "Correct one of them."))
+        checks.append(fault("one_database", what, "Correct LEGACY_ADMIN_URL or LEGACY_DATABASE_URL."))
     return checks
 
 

@@ -109,7 +109,8 @@ def _topics(settings: Settings, kafka: Kafka) -> Iterator[Check]:
     if hidden:
         what = f"the settings of {', '.join(hidden)} may not be read"
         yield unknown("topic_settings", what, "Give this client the right DESCRIBE_CONFIGS on the topics.")
-    yield from _settings(kafka, [topic for topic in there if topic.name not in hidden], silent=bool(hidden))
+    read = [topic for topic in there if topic.name not in hidden]
+    yield from _settings(settings, kafka, read, silent=bool(hidden))
 
 
 def _partitions(settings: Settings, kafka: Kafka, there: Sequence[Topic]) -> Check:
@@ -141,7 +142,7 @@ def _replicas(settings: Settings, kafka: Kafka, there: Sequence[Topic]) -> Check
     return ok("topic_replicas", f"{copies} {'copies' if copies > 1 else 'copy'} of each topic")
 
 
-def _settings(kafka: Kafka, there: Sequence[Topic], *, silent: bool) -> Iterator[Check]:
+def _settings(settings: Settings, kafka: Kafka, there: Sequence[Topic], *, silent: bool) -> Iterator[Check]:
     """Judge each setting under its slug; `silent` leaves `topic_settings` out, which has been said already."""
     wrong: dict[str, list[tuple[str, str, str, str]]] = {slug: [] for slug in _FINE}
     for topic in there:
@@ -155,7 +156,8 @@ def _settings(kafka: Kafka, there: Sequence[Topic], *, silent: bool) -> Iterator
             said = some([f"{key} of {topic} is {is_}, not {expected}" for topic, key, is_, expected in problems])
             name, key, _, expected = problems[0]
             change = f"--entity-name {name} --add-config {key}={expected}"
-            remedy = f"kafka-configs.sh --bootstrap-server … --alter --entity-type topics {change}"
-            yield fault(slug, said, remedy if len(problems) == 1 else f"{remedy} (and so on)")
+            broker = f"--bootstrap-server {settings.kafka.bootstrap_servers}"
+            remedy = f"kafka-configs.sh {broker} --alter --entity-type topics {change}"
+            yield fault(slug, said, remedy if len(problems) == 1 else f"{remedy} (and likewise for the others)")
         elif not (silent and slug == "topic_settings"):
             yield ok(slug, _FINE[slug])

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from streams.doctor.checks import fault, ok, some, unknown, warning
 from streams.quantities import duration, size
+from streams.source.statements import literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from streams.doctor.checks import Check
 
@@ -20,6 +21,8 @@ CONNECTIONS = 6
 LONG = 60.0
 #: Hours that the limit of the WAL should last while nobody reads the slot: a night.
 NIGHT = 12.0
+#: Transactions that are named.
+LISTED = 3
 #: Of a disk is free: less than that is a fault, or a warning.
 NEARLY_FULL, FILLING = 0.05, 0.15
 _RESTART = "then restart PostgreSQL"
@@ -234,7 +237,8 @@ def _transactions(server: Server) -> Iterator[Check]:
     hidden = [one for one in server.transactions if one.seconds is None]
     if long:
         said = _listed("pid", long)
-        remedy = "Wait, or end it: SELECT pg_terminate_backend(PID)."
+        end = _each("SELECT pg_terminate_backend({})", long)
+        remedy = f"Wait, or end {'it' if len(long) == 1 else 'them'}: {end}."
         yield judged("long_transactions", f"{said}: {effect}", remedy)
     elif hidden:
         why = f"how old {len(hidden)} open transactions are, this role may not see"
@@ -243,7 +247,8 @@ def _transactions(server: Server) -> Iterator[Check]:
         yield ok("long_transactions", "no long transaction is open")
     prepared = [one for one in server.transactions if one.prepared and (one.seconds or 0) > LONG]
     if prepared:
-        remedy = "In that database: ROLLBACK PREPARED 'NAME' or COMMIT PREPARED 'NAME', as its owner decides."
+        rollback = _each("ROLLBACK PREPARED {}", prepared, literal)
+        remedy = f"Ask its owner. In that database: {rollback}; or COMMIT PREPARED with the same name."
         yield judged("prepared_transactions", f"{_listed('prepared', prepared)}: {effect}", remedy)
     else:
         yield ok("prepared_transactions", "no prepared transaction is left over")
@@ -251,4 +256,9 @@ def _transactions(server: Server) -> Iterator[Check]:
 
 def _listed(word: str, found: list[Transaction]) -> str:
     shown = [f"{word} {one.name} in {one.database} for {duration(one.seconds or 0)}" for one in found]
-    return f"open transaction: {some(shown)}"
+    return f"open transaction{'s' * (len(found) > 1)}: {some(shown, LISTED)}"
+
+
+def _each(statement: str, found: list[Transaction], quote: Callable[[str], str] = str) -> str:
+    """The statement for each of those that are named."""
+    return "; ".join(statement.format(quote(one.name)) for one in found[:LISTED])

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 #: Orphans are counted up to here.
 MANY = 1_000
 _IDENTITIES = {"d": "DEFAULT", "n": "NOTHING", "f": "FULL", "i": "USING INDEX"}
+#: Kinds with rows of their own: only these have a replica identity, and columns that are NOT NULL.
+_OWN_ROWS = ("r", "p")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,18 +204,22 @@ def _narrow(_: _World, table: Captured, there: Table) -> tuple[str, str] | None:
 
 def _replica_identity(world: _World) -> Check:
     """Deletes and moves of a credential have to tell its user; a user's own need the key only."""
-    bad, undone = [], []
+    bad: dict[str, str] = {}
+    undone: list[str] = []
     for table, there in _pairs(world):
         ours = table is not world.settings.source.users
+        if there.kind not in _OWN_ROWS:
+            continue  # `table_kind` says what to do
         if ours and there.identity == "i" and there.identity_index == identity_index(table):
             continue
         if there.identity == "d":
             undone += [table.name] if ours else []
             continue
-        bad.append(f"the replica identity of {table.name} is {_IDENTITIES.get(there.identity, there.identity)}")
+        bad[table.name] = _IDENTITIES.get(there.identity, there.identity)
     if bad:
-        remedy = "Find out who needs it; if nobody: ALTER TABLE NAME REPLICA IDENTITY DEFAULT, then `cdc enable`."
-        return fault("replica_identity", "; ".join(bad), remedy)
+        cure = "; ".join(f"ALTER TABLE {name} REPLICA IDENTITY DEFAULT" for name in bad)
+        what = "; ".join(f"the replica identity of {name} is {identity}" for name, identity in bad.items())
+        return fault("replica_identity", what, f"Find out who needs it; if nobody: {cure}; then `cdc enable`.")
     if undone:
         what = f"deletes and moves in {_named(undone)} do not tell the user{'' if world.enabled else ' yet'}"
         return problem("replica_identity", what, ENABLE, enabled=world.enabled)
@@ -257,13 +263,14 @@ def _owner(world: _World) -> Iterator[Check]:
     ]
     if not owners:
         return
-    if null := [owner for owner in owners if not owner.column.not_null]:
+    tables = [owner for owner in owners if world.tables.found[owner.table.name].kind in _OWN_ROWS]
+    if null := [owner for owner in tables if not owner.column.not_null]:
         cure = f"ALTER TABLE {null[0].table.name} ALTER COLUMN {null[0].table.user_id} SET NOT NULL"
         remedy = f"Give rows without a user one, or remove them; then {cure}."
         what = f"{_said(null)} may be NULL, so it cannot be part of a replica identity"
         yield fault("owner_not_null", what, remedy)
-    else:
-        yield ok("owner_not_null", f"{_said(owners)} is NOT NULL")
+    elif tables:
+        yield ok("owner_not_null", f"{_said(tables)} is NOT NULL")
     there = world.tables.found.get(users.name)
     key = there.columns.get(users.id) if there is not None else None
     if key is None:

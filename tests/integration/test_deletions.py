@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import httpx
@@ -145,7 +146,10 @@ def test_the_brake_holds_a_mass_delete_until_a_person_allows_it(braked: Pipeline
     assert status.code == 1
     assert "deletes are parked" in status.out
     assert "deletes allow" in status.out
-    assert sync.command("deletes", "list").code == 1
+    listed = sync.command("deletes", "list")
+    assert listed.code == 1
+    assert re.match(r"deletes are parked: \d+ deletes within 10 s, more than 20\n", listed.out), listed
+    assert f"\n{len(users)} parked\n" in listed.out and "no delete leaves now" not in listed.out
     asked = sync.command("deletes", "allow")
     assert asked.code == 0
     assert "--yes" in asked.out

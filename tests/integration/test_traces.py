@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.integration.pipeline import Pipeline
 
-USER, REFUSED, AWAY, ONE, TWO, NOBODY = range(21_001, 21_007)
+USER, REFUSED, AWAY, ONE, TWO, NOBODY, NEW = range(21_001, 21_008)
 SELECT = '\n[mapping.select]\ncolumn = "locale"\nvalues = ["xx-XX"]\n'
 
 
@@ -47,7 +47,7 @@ def connector(sync: Pipeline, order: str, state: str) -> None:
 
 
 def test_a_user_is_traced_from_its_row_to_cidaas(sync: Pipeline) -> None:
-    """In sync, by each of its three names; a change that has not come through yet; one that a dead worker left."""
+    """In sync, by each of its three names; what has not come through yet; what waits while no worker runs."""
     sync.legacy.sign_up(USER)
     sync.sentence(USER, "^in sync: cidaas")
     body = traced(sync, USER, "in sync: cidaas confirmed", code=0)
@@ -67,9 +67,13 @@ def test_a_user_is_traced_from_its_row_to_cidaas(sync: Pipeline) -> None:
         sync.legacy.name(USER, "Grace")
         body = traced(sync, USER, "other values now", "What was read before: in sync")
         assert "Grace" not in str(body)
+        sync.legacy.sign_up(NEW)
+        body = traced(sync, NEW, "never seen in the source: the legacy database has its row", "made a moment ago")
+        assert stages(body) == ["legacy row", "topic"]
     finally:
         connector(sync, "resume", "RUNNING")
     sync.cidaas.await_user(USER, lambda entity: entity["given_name"] == "Grace", 60)
+    sync.cidaas.await_user(NEW)
     sync.sentence(USER, "^in sync: cidaas")
     traced(sync, USER, "in sync", code=0)
 
@@ -83,15 +87,16 @@ def test_a_user_is_traced_from_its_row_to_cidaas(sync: Pipeline) -> None:
     assert "topics" in body["from"]
     sync.legacy.name(USER, "Ada")
     until(lambda: "not joined yet" in orjson.loads(sync.command("trace", str(USER), "--json").out)["sentence"], "read")
-    body = traced(sync, USER, "is not joined yet: 1 record waits there")
+    body = traced(sync, USER, "is not joined yet: 1 record waits there; no worker runs.")
     assert body["topic"]["waiting"] == body["topic"]["end"] - 1
     sync.ensure()
 
 
 def test_why_a_user_is_not_there(fresh: Callable[[str], Pipeline]) -> None:
-    """Credentials only, paused, refused, cidaas away, a parked delete, left out by the mapping."""
+    """Credentials only, paused, refused, on its way, cidaas away, a parked delete, left out by the mapping."""
     sync = fresh("trace")
-    sync.configure(brake__floor="1", brake__ceiling="1")
+    # A call may take as long as a person needs to ask about it.
+    sync.configure(brake__floor="1", brake__ceiling="1", cidaas__timeout="12.0")
     sync.legacy.sign_up(AWAY, ONE, TWO)
     with sync.legacy.transaction() as connection:
         connection.execute("SET LOCAL session_replication_role = replica")  # no foreign key is looked at
@@ -113,6 +118,14 @@ def test_why_a_user_is_not_there(fresh: Callable[[str], Pipeline]) -> None:
     assert "refused" in stages(body)
 
     until(lambda: worker.count("pending") == 0, "nothing to do", 60)
+    held = sync.cidaas.fault("bulk", "hold", user=TWO, seconds=30)
+    sync.legacy.name(TWO, "Grace")
+    until(lambda: sync.cidaas.fired(held), "its call is under way")
+    body = traced(sync, TWO, "waiting because its call is on its way")
+    assert stages(body)[-2:] == ["legacy row", "topic"]
+    sync.cidaas.end_fault(held)
+    sync.cidaas.await_user(TWO, lambda entity: entity["given_name"] == "Grace")
+    sync.sentence(TWO, "^in sync: cidaas")
     sync.cidaas.away(15, "503")
     sync.legacy.name(AWAY, "Grace")
     sync.sentence(AWAY, "cidaas does not take calls", 15)

@@ -166,6 +166,13 @@ BROKEN = {
         "pid 4711 in billing",
         "pg_terminate_backend",
     ),
+    "several long transactions": Broken(
+        of_server(**FRESH, transactions=(OTHER, replace(OTHER, name="4712"))),
+        "long_transactions",
+        FAULT,
+        "transactions: pid 4711 in billing",
+        "end them: SELECT pg_terminate_backend(4711); SELECT pg_terminate_backend(4712)",
+    ),
     "long transaction beside the slot": Broken(
         of_server(transactions=(OTHER,)), "long_transactions", WARNING, "keeps WAL", "pg_terminate_backend"
     ),
@@ -177,7 +184,11 @@ BROKEN = {
         "pg_read_all_stats",
     ),
     "prepared transaction": Broken(
-        of_server(**FRESH, transactions=(PREPARED,)), "prepared_transactions", FAULT, "gid-7", "ROLLBACK PREPARED"
+        of_server(**FRESH, transactions=(PREPARED,)),
+        "prepared_transactions",
+        FAULT,
+        "gid-7",
+        "ROLLBACK PREPARED 'gid-7'",
     ),
     # the roles
     "missing role": Broken(of_roles(there=False), "capture_role", FAULT, "no role cdc_debezium", "`cdc enable`"),
@@ -221,7 +232,16 @@ BROKEN = {
         "no column secret",
         "mapping",
     ),
-    "a view": Broken(of_tables(USERS, kind="v", primary_key=()), "table_kind", FAULT, "is a view", "ordinary table"),
+    "a view": Broken(
+        of_tables(USERS, kind="v", primary_key=(), identity="n"), "table_kind", FAULT, "is a view", "ordinary table"
+    ),
+    "a view of credentials": Broken(
+        of_tables(kind="v", primary_key=(), identity="n", columns=column("user_id", not_null=False)),
+        "table_kind",
+        FAULT,
+        "is a view",
+        "ordinary table",
+    ),
     "partitioned": Broken(of_tables(USERS, kind="p"), "table_kind", FAULT, "partitioned", "ordinary table"),
     "a partition": Broken(of_tables(USERS, partition=True), "table_kind", FAULT, "a partition", "ordinary table"),
     "unlogged": Broken(of_tables(USERS, persistence="u"), "table_logged", FAULT, "not logged", "SET LOGGED"),
@@ -253,7 +273,13 @@ BROKEN = {
     "no replica identity yet": Broken(
         of_tables(identity="d", enabled=False), "replica_identity", TODO, "yet", "`cdc enable`"
     ),
-    "replica identity NOTHING": Broken(of_tables(USERS, identity="n"), "replica_identity", FAULT, "NOTHING", "DEFAULT"),
+    "replica identity NOTHING": Broken(
+        of_tables(USERS, identity="n"),
+        "replica_identity",
+        FAULT,
+        "NOTHING",
+        f"ALTER TABLE {USERS} REPLICA IDENTITY DEFAULT",
+    ),
     "replica identity by another index": Broken(
         of_tables(identity_index="somebody"), "replica_identity", FAULT, "USING INDEX", "Find out who"
     ),

@@ -223,6 +223,8 @@ def test_a_line_for_each_check_and_what_to_do_at_the_end(monkeypatch: pytest.Mon
         assert lines.count(report.place) == 1
         for check in report.checks:
             assert sum(line.startswith(f"  {check.state.value} ") and check.what in line for line in lines) == 1
+    blocks = ["not checked:", "warning:", "not set up yet:", "fault:"]
+    assert [line for line in lines if line in blocks] == blocks[1:], "the most urgent stands last"
     end = answer.output.partition("fault:")[2]
     assert "! wal_level: wal_level is replica\n  ALTER SYSTEM\n" in end
     assert answer.output.count("Run `cdc enable`.") == 1, "one remedy for two checks is said once"

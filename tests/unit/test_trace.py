@@ -111,8 +111,11 @@ def test_never_seen_in_the_source(tmp_path: Path) -> None:
         said(traced(world, 1, row, faults=["slot_dropped"]), False, "lost (slot_dropped)", "source repair")
         unread = {"joined": 1, "looked": 3, "end": 9}
         said(traced(world, 1, row, topic=unread), False, "8 records wait in its partition")
-        said(traced(world, 1, row, topic=unread | {"waiting": 4}), False, "waiting because a record of it", "offset 4")
-        said(traced(world, 1, {"row": None, "why": "away"}), False, "never seen: no row of this user has come")
+        waits = traced(world, 1, row, topic=unread | {"waiting": 4})
+        said(waits, False, "waiting because a record of it", "offset 4", "8 records wait there.")
+        said(waits | {"worker_runs": False}, False, "8 records wait there; no worker runs.")
+        away = {"row": None, "why": "it does not answer."}
+        said(traced(world, 1, away), False, "never seen: no row of this user has come", "(it does not answer).")
 
     play(tmp_path, scenario)
 
