@@ -82,7 +82,7 @@ class Mapper:
             for rule in rules
             if rule.derived
         )
-        self._memberships = memberships(mapping)
+        self._memberships = memberships(mapping, settings.source.credentials)
         self._passwords = Passwords(mapping.passwords)
         self._tables = settings.source.credentials
         self.password_of = Newest(settings.source).of
@@ -102,7 +102,7 @@ class Mapper:
         if self._custom:
             entity["customFields"] = _fill({}, self._custom, row, notes)
         if self._memberships is not None:
-            self._memberships.fill(entity, row, notes)
+            self._memberships.fill(entity, row, credentials, notes)
         if self._derived:
             self._derive(entity, row, notes)
         has_password = self._credentials_of(entity, user, credentials, notes)
