@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import orjson
 
 from streams.converters import converter, derived
-from streams.credentials import is_second_factor
+from streams.credentials import is_login, is_second_factor
 from streams.memberships import memberships
 from streams.newest import Newest
 from streams.passwords import Passwords
@@ -84,7 +84,7 @@ class Mapper:
         )
         self._memberships = memberships(mapping, settings.source.credentials)
         self._passwords = Passwords(mapping.passwords)
-        self._tables = settings.source.credentials
+        self._tables = tuple(table for table in settings.source.credentials if not is_login(table))
         self.password_of = Newest(settings.source).of
 
     def map(self, user_id: str, user: Mapping[str, Any], credentials: Credentials) -> Mapped:

@@ -144,6 +144,13 @@ def test_rows_become_further_identities_in_the_order_of_their_providers(settings
     ]
 
 
+def test_a_table_of_logins_says_nothing_of_passwords_and_second_factors(tmp_path: Path) -> None:
+    both = USERS.replace("[mapping.fields]", "[mapping]\nmfa_enabled = true\n[mapping.fields]") + SOCIAL
+    made = mapped(read(tmp_path, both), row(1, "google", "g1"))
+    assert made.entity is not None and not made.has_password
+    assert not {"password_hash_info", "mfa_enabled"} & made.entity.keys()
+
+
 def test_who_has_none_is_sent_in_the_same_shape(settings: Settings) -> None:
     assert identities(settings) == [], "a call has users of one shape only"
 
