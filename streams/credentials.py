@@ -62,3 +62,8 @@ def is_second_factor(table: CredentialsTable, row: Row) -> bool:
 def is_password(table: CredentialsTable, row: Row) -> bool:
     """Tell whether a row of this table is a password."""
     return table.holds == "passwords" and (table.kind is None or row.get(table.kind) == table.password_kind)
+
+
+def is_login(table: CredentialsTable) -> bool:
+    """Tell whether the rows of this table are social logins."""
+    return table.holds == "identities"

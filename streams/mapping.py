@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import orjson
 
 from streams.converters import converter, derived
-from streams.credentials import is_second_factor
+from streams.credentials import is_login, is_second_factor
 from streams.memberships import memberships
 from streams.newest import Newest
 from streams.passwords import Passwords
@@ -82,9 +82,9 @@ class Mapper:
             for rule in rules
             if rule.derived
         )
-        self._memberships = memberships(mapping)
+        self._memberships = memberships(mapping, settings.source.credentials)
         self._passwords = Passwords(mapping.passwords)
-        self._tables = settings.source.credentials
+        self._tables = tuple(table for table in settings.source.credentials if not is_login(table))
         self.password_of = Newest(settings.source).of
 
     def map(self, user_id: str, user: Mapping[str, Any], credentials: Credentials) -> Mapped:
@@ -102,7 +102,7 @@ class Mapper:
         if self._custom:
             entity["customFields"] = _fill({}, self._custom, row, notes)
         if self._memberships is not None:
-            self._memberships.fill(entity, row, notes)
+            self._memberships.fill(entity, row, credentials, notes)
         if self._derived:
             self._derive(entity, row, notes)
         has_password = self._credentials_of(entity, user, credentials, notes)

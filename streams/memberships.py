@@ -9,13 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from streams.converters import maker
+from streams.logins import Logins
 from streams.rows import UNAVAILABLE
 from streams.values import UNUSABLE, boolean, text, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from streams.settings import ConsentRule, FieldRule, GroupRule
+    from streams.newest import Credentials
+    from streams.settings import ConsentRule, CredentialsTable, FieldRule, GroupRule
     from streams.settings import Mapping as Rules
 
 #: How notes about them begin.
@@ -26,15 +28,18 @@ _STATES = {True: "ACCEPTED", False: "REVOKED"}
 class Memberships:
     """What the mapping makes of these tables, prepared once."""
 
-    def __init__(self, mapping: Rules) -> None:
+    def __init__(self, mapping: Rules, logins: Logins) -> None:
+        """`logins` finds those in tables of their own."""
         self._groups, self._consents = mapping.groups, mapping.consents
         self._identities = tuple((rule, maker(rule, mapping.phone_region)) for rule in mapping.identities)
+        self._logins = logins
 
-    def fill(self, entity: dict[str, Any], row: Mapping[str, Any], notes: list[str]) -> None:
+    def fill(self, entity: dict[str, Any], row: Mapping[str, Any], credentials: Credentials, notes: list[str]) -> None:
         """Put `identities` (beside the user's own), `groups` and `consents` into an entity."""
-        if self._identities:  # also an empty list: a call has users of one shape only
+        if self._identities or self._logins:  # also an empty list: a call has users of one shape only
             found = (self._identity(rule, make, row, notes) for rule, make in self._identities)
-            entity["identities"] = [one for one in found if one is not None]
+            own = [one for one in found if one is not None]
+            entity["identities"] = own + self._logins.of(credentials, own, notes)
         if self._groups:
             groups = [one for rule in self._groups if (one := _group(rule, entity["sub"], row, notes)) is not None]
             entity["groups"] = groups
@@ -54,9 +59,11 @@ class Memberships:
         return None if made is None else {"provider": rule.target, "providerUserId": made}
 
 
-def memberships(mapping: Rules) -> Memberships | None:
+def memberships(mapping: Rules, tables: Sequence[CredentialsTable]) -> Memberships | None:
     """Return what makes them; None where none is configured."""
-    return Memberships(mapping) if mapping.identities or mapping.groups or mapping.consents else None
+    logins = Logins(tables)
+    there = mapping.identities or mapping.groups or mapping.consents or logins
+    return Memberships(mapping, logins) if there else None
 
 
 def _known(row: Mapping[str, Any], column: str, notes: list[str]) -> Any:

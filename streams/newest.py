@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     Credentials = Mapping[str, Sequence[Row]]
     #: Where the parts of a password stand in a row, None if no password is configured; the row, None for no password.
     Found = tuple[PasswordColumns | CredentialsTable | None, Row | None]
+    #: What rows are ordered by, the newest last.
+    Age = tuple[datetime, int, int, int, str]
 
 _FIRST = datetime.min.replace(tzinfo=UTC)
 
@@ -62,17 +64,21 @@ class Newest:
             found += [(place, row) for row in rows if kind is None or row.get(kind) == word]
         if not found:
             return self._places[0].of(None)
-        place, row = found[0] if len(found) == 1 else max(found, key=lambda one: _age(*one))
+        place, row = found[0] if len(found) == 1 else max(found, key=_age)
         return place.of(row)
 
 
-def _age(place: _Place, row: Row) -> tuple[datetime, int, int, int, str]:
-    """Order passwords: coalesce(updated, created), then the earlier table, then the id.
+def _age(found: tuple[_Place, Row]) -> Age:
+    place, row = found
+    return age(place.number, place.table, row)
+
+
+def age(place: int, table: CredentialsTable, row: Row) -> Age:
+    """Order rows of tables, each with its place in the file: coalesce(updated, created), the earlier table, the id.
 
     Ids of two tables say nothing of each other, so of one moment the table that stands first in the file has the newer.
     Ids are compared by number where they are numbers.
     """
-    table = place.table
     changed, epoch = row.get(table.updated) if table.updated else None, table.epochs.get("updated")
     if changed is None:
         changed, epoch = row.get(table.created) if table.created else None, table.epochs.get("created")
@@ -81,4 +87,4 @@ def _age(place: _Place, row: Row) -> tuple[datetime, int, int, int, str]:
     key = text(row.get(table.id))
     word = key if isinstance(key, str) else ""
     digits = word.isascii() and word.isdigit() and len(word) < 80
-    return moment_of(changed) or _FIRST, -place.number, int(digits), int(word) if digits else 0, word
+    return moment_of(changed) or _FIRST, -place, int(digits), int(word) if digits else 0, word

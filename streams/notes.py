@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from streams import memberships, passwords
+from streams import logins, memberships, passwords
 from streams.cidaas.refusals import REMEDY, Reason
 from streams.mapping import ADDRESS, CUSTOM, slug
 
@@ -43,6 +43,18 @@ _FIXED = {
     passwords.UNUSUAL: Note(
         "the hash is sent, but is no hex digest of the right length: logging in will probably fail",
         "Compare one with what the legacy application writes.",
+    ),
+    logins.PROVIDER_UNKNOWN: Note(
+        "the provider of a social login is none that pipeline.toml lists: that login is not sent",
+        'List it under provider in [[tables.credentials]], with holds = "identities".',
+    ),
+    logins.ID_INVALID: Note(
+        "the id of a social login cannot be used: that login is not sent",
+        "Look at provider_user_id in [[tables.credentials]].",
+    ),
+    logins.SEVERAL: Note(
+        "several social logins at one provider: one is sent, that of [mapping.identities], else the newest",
+        "Ask cidaas whether an account may have several; the others can be linked again by the user.",
     ),
 }
 

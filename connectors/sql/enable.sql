@@ -46,10 +46,12 @@ BEGIN
   IF NOT EXISTS (SELECT FROM pg_class WHERE oid = t AND relkind = 'r' AND relpersistence = 'p') THEN
     RAISE EXCEPTION 'public.credentials is no ordinary, logged table: only such a table writes every change to the WAL';
   END IF;
-  IF NOT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-                 WHERE i.indrelid = t AND i.indisprimary AND i.indnkeyatts = 1
-                   AND a.attname = 'id') THEN
-    RAISE EXCEPTION 'the primary key of public.credentials is not (id): name the key column in pipeline.toml';
+  IF NOT EXISTS (SELECT FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY AS k (number, place)
+                   JOIN pg_attribute a ON a.attrelid = t AND a.attnum = k.number
+                 WHERE i.indrelid = t AND i.indisprimary AND place <= i.indnkeyatts
+                 HAVING bool_or(a.attname = 'id')
+                   AND bool_and(a.attname IN ('id', 'user_id'))) THEN
+    RAISE EXCEPTION 'the primary key of public.credentials is neither (id) nor (user_id, id): name the key column in pipeline.toml';
   END IF;
   IF NOT EXISTS (SELECT FROM pg_class c WHERE oid = t AND (relreplident = 'd'
       OR relreplident = 'i' AND EXISTS (SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
@@ -84,9 +86,11 @@ BEGIN
   IF NOT EXISTS (SELECT FROM pg_class WHERE oid = t AND relkind = 'r' AND relpersistence = 'p') THEN
     RAISE EXCEPTION 'public.users is no ordinary, logged table: only such a table writes every change to the WAL';
   END IF;
-  IF NOT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-                 WHERE i.indrelid = t AND i.indisprimary AND i.indnkeyatts = 1
-                   AND a.attname = 'id') THEN
+  IF NOT EXISTS (SELECT FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY AS k (number, place)
+                   JOIN pg_attribute a ON a.attrelid = t AND a.attnum = k.number
+                 WHERE i.indrelid = t AND i.indisprimary AND place <= i.indnkeyatts
+                 HAVING bool_or(a.attname = 'id')
+                   AND bool_and(a.attname IN ('id'))) THEN
     RAISE EXCEPTION 'the primary key of public.users is not (id): name the key column in pipeline.toml';
   END IF;
   IF NOT EXISTS (SELECT FROM pg_class c WHERE oid = t AND (relreplident = 'd')) THEN

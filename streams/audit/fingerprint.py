@@ -27,7 +27,7 @@ _PLACES = {
 #: what follows from others, or differs by place and changes nothing.
 _LEFT_OUT = ("path", "topics")
 #: keys that came with a later version, and what they are where a file does not have them: an upgrade is no change.
-_LATER = {"holds": "passwords"}
+_LATER = {"holds": "passwords", "provider": None, "provider_user_id": None}
 
 
 def digests(settings: Settings) -> dict[str, str]:

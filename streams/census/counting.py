@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streams.census import emails
 from streams.census.duplicates import Duplicates
-from streams.credentials import is_password, is_second_factor
+from streams.credentials import is_login, is_password, is_second_factor
 from streams.mapping import Mapper
 from streams.passwords import NOTES
 
@@ -88,6 +88,17 @@ class Domain:
 
 
 @dataclass(slots=True)
+class Logins:
+    """Live users with social logins, those of the columns too; `alone` have no password beside them."""
+
+    users: int = 0
+    alone: int = 0
+    providers: Counter[str] = field(default_factory=Counter)
+    #: rows of tables of their own, whoever owns them; those of nobody are orphans.
+    rows: int = 0
+
+
+@dataclass(slots=True)
 class Census:
     """What was counted. `examples` has at most five ids for each finding: a note, a fate and its reason, orphans."""
 
@@ -98,6 +109,7 @@ class Census:
     second_factor: int = 0  # live users
     notes: Counter[str] = field(default_factory=Counter)  # live users, by what the mapping notes of them
     credentials: Counter[str] = field(default_factory=Counter)  # rows: password, totp, other, orphans
+    logins: Logins = field(default_factory=Logins)
     phones: Phones = field(default_factory=Phones)
     emails: Duplicates = field(default_factory=Duplicates)
     usernames: Duplicates = field(default_factory=Duplicates)
@@ -163,6 +175,7 @@ class Count:
         if sampled and self._phones:
             self._phone(user_id, row, mapped)
         password = self._password(mapped, user_id, row, credentials)
+        self._logins(entity, mapped)
         domain, refused = self._refused(mapped, entity)
         fate = _fate(entity["userStatus"], refused, password, second_factor)
         census.fates[fate] += 1
@@ -200,9 +213,19 @@ class Count:
                 elif is_second_factor(table, row):
                     self.census.credentials["totp"] += 1
                     second_factor = True
+                elif is_login(table):
+                    self.census.logins.rows += 1
                 else:
                     self.census.credentials["other"] += 1
         return second_factor
+
+    def _logins(self, entity: Mapping[str, Any], mapped: Mapped) -> None:
+        """Count the social logins that are sent; the names of providers are those of the file."""
+        if there := entity.get("identities"):
+            logins = self.census.logins
+            logins.users += 1
+            logins.alone += not mapped.has_password
+            logins.providers.update(one["provider"] for one in there)
 
     def _phone(self, user_id: str, row: Mapping[str, Any], mapped: Mapped) -> None:
         phones = self.census.phones

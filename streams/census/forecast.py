@@ -88,6 +88,14 @@ def body(survey: Survey) -> dict[str, Any]:
             for note, number in census.notes.most_common()
         ],
         "credentials": {name: census.credentials[name] for name in ("password", "totp", "other")},
+        "social_logins": {
+            "rows": census.logins.rows,
+            "users": census.logins.users,
+            "without_password": census.logins.alone,
+            "providers": [
+                {"provider": name, "users": number} for name, number in census.logins.providers.most_common()
+            ],
+        },
         "orphans": {"rows": census.credentials[ORPHANS], "examples": census.ids(ORPHANS)},
         "wrong": survey.wrong,
     }

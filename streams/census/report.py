@@ -80,6 +80,7 @@ def build(survey: Survey) -> Report:
         ("Users", _users(census)),
         ("Password hashes that count, by algorithm and cost", _hashes(survey)),
         ("Second factors and other credentials", _credentials(survey)),
+        ("Social logins", _logins(census)),
         ("E-mail addresses, user names, phone numbers", _identifiers(survey)),
         ("Values that cannot be sent as they are", _notes(survey)),
         ("Columns that are not mapped", _unmapped(survey)),
@@ -196,6 +197,20 @@ def _credentials(survey: Survey) -> Iterator[Line]:
         remark = "They are never sent. `status` will count them as credentials only."
         ids = tuple(census.ids(counting.ORPHANS))
         yield Line(rows[counting.ORPHANS], "rows whose user is not there (ids of the rows)", 0, remark, ids)
+
+
+def _logins(census: Census) -> Iterator[Line]:
+    logins = census.logins
+    if logins.rows:
+        yield Line(logins.rows, "rows with a social login, in tables of their own")
+    if not logins.users:
+        return
+    yield Line(logins.users, "live users with a social login that is sent", census.live)
+    for provider, number in logins.providers.most_common():
+        yield Line(number, f"live users with one at {provider}", census.live)
+    if logins.alone:
+        remark = "Counted above as users without password: whether such a login lets anybody in, try at cidaas first."
+        yield Line(logins.alone, "live users with a social login and no password", census.live, remark)
 
 
 def _identifiers(survey: Survey) -> Iterator[Line]:

@@ -158,13 +158,17 @@ def _logged(_: _World, table: Captured, there: Table) -> tuple[str, str] | None:
 
 
 def _primary_key(world: _World, table: Captured, there: Table) -> tuple[str, str] | None:
-    if there.kind != "r" or there.primary_key == (table.id,) or table.id not in there.columns:
+    if there.kind != "r" or table.id not in there.columns:
+        return None
+    owners = [one.user_id for one in world.settings.source.credentials if one is table]
+    if table.id in there.primary_key and {table.id, *owners} >= set(there.primary_key):
         return None
     if not there.primary_key:
         what = f"{table.name} has no primary key: once it is published, UPDATE and DELETE fail"
         return what, f"ALTER TABLE {table.name} ADD PRIMARY KEY ({table.id})."
     what = f"the primary key of {table.name} is ({_named(there.primary_key)}), not ({table.id})"
-    return what, f"Name the key column in {world.settings.path.name}; it has to be a single one."
+    beside = f", or one beside {owners[0]}" if owners else ""
+    return what, f"Name the key column in {world.settings.path.name}; it has to be a single one{beside}."
 
 
 def _generated(world: _World, table: Captured, there: Table) -> tuple[str, str] | None:

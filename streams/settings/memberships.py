@@ -26,6 +26,19 @@ def entries(section: Section) -> Iterator[str]:
             section.wrong(key, "is no key of cidaas", "Use letters, digits, _ and - only.")
 
 
+def is_provider(section: Section, key: str, name: str, *inside: str) -> bool:
+    """Tell whether a name can be a social login's provider at cidaas; note a problem with the key `inside` if not."""
+    if name.casefold() == "self":
+        remedy = "Name social logins only, such as facebook or google."
+        section.wrong(key, "is cidaas's own identity", remedy, *inside)
+    elif not re.fullmatch(KEY, name):
+        what = f"is {name[:60]!r}, which is no key of cidaas"
+        section.wrong(key, what, "Use letters, digits, _ and - only.", *inside)
+    else:
+        return True
+    return False
+
+
 def read_groups(section: Section) -> tuple[GroupRule, ...]:
     """Read `group = { roles = [...], column = "...", values = [...] }` for each group."""
     rules = []

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 MAPPING_CODE = 1
 """Number of the mapping's code: raise it with every change of streams/mapping.py, values.py, argon2.py, converters.py,
-inside.py, newest.py, phones.py, stored.py or passwords.py that makes another entity of the same row. It is part of the
-mapping id, and a new mapping id makes all users pending once (design: *entity*, C2). It stands here because the
-settings come before the mapping."""
+inside.py, newest.py, logins.py, memberships.py, phones.py, stored.py or passwords.py that makes another entity of the
+same row. It is part of the mapping id, and a new mapping id makes all users pending once (design: *entity*, C2). It
+stands here because the settings come before the mapping."""
 
 Kind = Literal["text", "phone", "boolean", "number", "date", "timestamp"]
 #: What a number of a moment counts, since 1970 in UTC: seconds, milliseconds or microseconds.
@@ -60,10 +60,13 @@ class UsersTable:
 
 @dataclass(frozen=True, slots=True)
 class CredentialsTable:
-    """A legacy table with passwords and second factors, many rows a user. Without `kind` all are passwords.
+    """A legacy table of passwords, second factors or social logins, many rows a user. Without `kind` all are passwords.
 
     `paths` and `numbers` as in PasswordColumns; `epochs` has those of created and updated that are numbers. One that
-    `holds` second factors only has no `secret` (an empty name): cidaas takes no seed, so none is read.
+    `holds` second factors only has no `secret` (an empty name): cidaas takes no seed, so none is read. One that holds
+    social logins has none either; `provider` makes of a row whose login it is, `provider_user_id` the user's id there.
+
+    Its primary key is `id`, or `id` and `user_id`: of one user's rows, each has another id in any case.
     """
 
     name: str
@@ -83,7 +86,9 @@ class CredentialsTable:
     paths: AbstractMapping[str, str] = field(default_factory=dict)
     numbers: AbstractMapping[str, str | int] = field(default_factory=dict)
     epochs: AbstractMapping[str, Epoch] = field(default_factory=dict)
-    holds: Literal["passwords", "totp"] = "passwords"
+    holds: Literal["passwords", "totp", "identities"] = "passwords"
+    provider: FieldRule | None = None
+    provider_user_id: FieldRule | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from string import Formatter
 from typing import TYPE_CHECKING, Literal
 
 from . import functions
-from .memberships import entries, read_consents, read_groups
+from .memberships import entries, is_provider, read_consents, read_groups
 from .model import FieldRule, Kind, Mapping, PasswordRule, SelectRule, StatusRule
 from .moments import read_epoch
 from .section import meant
@@ -65,13 +65,11 @@ def read_mapping(section: Section) -> Mapping:
 
 def _identities(section: Section) -> tuple[FieldRule, ...]:
     """Read `provider = "column"`, the user's id at a social login, for each provider."""
-    rules = []
-    for provider in entries(section):
-        if provider == "self":
-            section.wrong(provider, "is cidaas's own identity", "Name social logins only, such as facebook or google.")
-        elif rule := _rule(section, provider, "text"):
-            rules.append(rule)
-    return tuple(rules)
+    return tuple(
+        rule
+        for provider in entries(section)
+        if is_provider(section, provider, provider) and (rule := read_rule(section, provider, "text"))
+    )
 
 
 def _rules(section: Section, known: dict[str, Kind] | None) -> tuple[FieldRule, ...]:
@@ -82,12 +80,12 @@ def _rules(section: Section, known: dict[str, Kind] | None) -> tuple[FieldRule, 
             section.wrong(target, "is no field of cidaas", f"Known ones are {', '.join(known)}{meant(target, known)}.")
         elif known is None and not re.fullmatch(CUSTOM_KEY, target):
             section.wrong(target, "is no key of a custom field", "Use letters, digits, _ and - only.")
-        elif rule := _rule(section, target, known[target] if known else None):
+        elif rule := read_rule(section, target, known[target] if known else None):
             rules.append(rule)
     return tuple(rules)
 
 
-def _rule(section: Section, target: str, fixed: Kind | None) -> FieldRule | None:
+def read_rule(section: Section, target: str, fixed: Kind | None) -> FieldRule | None:
     """Read one rule; the fields of cidaas have their types, only custom fields choose one."""
     detail = section.column_or_section(target, "field" if fixed else "custom_field")
     if detail is None:

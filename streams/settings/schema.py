@@ -16,7 +16,7 @@ from .environment import Environment
 from .load import HOST_NAME, TOPIC_NAME, read
 from .rules import ALGORITHMS, CUSTOM_KEY, REGION, STATUSES
 from .section import NAME, PATH, Problems, Section
-from .tables import ARGON2, NEEDED, OF_PASSWORDS
+from .tables import AGES, ARGON2, NEEDED, OF_IDENTITIES, OF_PASSWORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,6 +29,26 @@ _NEW_NAME = {"type": "string", "pattern": f"^{TOPIC_NAME}$"}
 _HOST = {"type": "string", "pattern": f"^{HOST_NAME}$"}
 _PATH = {"type": "string", "pattern": f"^{PATH}$"}
 _ONE_ALGORITHM = {"oneOf": [{"required": ["algorithm"]}, {"required": ["algorithm_constant"]}]}
+#: What a table with credentials has, by what it holds.
+_BY_HOLDS: dict[str, Any] = {
+    "if": {"properties": {"holds": {"const": "totp"}}, "required": ["holds"]},
+    "then": {
+        "properties": dict.fromkeys((*OF_PASSWORDS, *OF_IDENTITIES), False),
+        "dependencies": {"kind": ["totp_kind"]},
+    },
+    "else": {
+        "if": {"properties": {"holds": {"const": "identities"}}, "required": ["holds"]},
+        "then": {
+            "required": list(OF_IDENTITIES),
+            "properties": {
+                "provider": {"type": "object", "anyOf": [{"required": ["values"]}, {"required": ["template"]}]},
+                **dict.fromkeys(("kind", "totp_kind"), False),
+                **{key: False for key in OF_PASSWORDS if key not in AGES},
+            },
+        },
+        "else": {"required": ["secret"], "properties": dict.fromkeys(OF_IDENTITIES, False), **_ONE_ALGORITHM},
+    },
+}
 #: What the reading functions check by themselves, by the names that lead to a key.
 _CHECKS: dict[tuple[str, ...], dict[str, Any]] = {
     (): {"required": ["tables", "mapping", "cidaas"]},
@@ -40,9 +60,7 @@ _CHECKS: dict[tuple[str, ...], dict[str, Any]] = {
     ("tables", "credentials"): {
         "required": ["name", "id", "user_id"],
         "dependencies": {"totp_kind": ["kind"]},
-        "if": {"properties": {"holds": {"const": "totp"}}, "required": ["holds"]},
-        "then": {"properties": dict.fromkeys(OF_PASSWORDS, False), "dependencies": {"kind": ["totp_kind"]}},
-        "else": {"required": ["secret"], **_ONE_ALGORITHM},
+        **_BY_HOLDS,
     },
     ("mapping",): {"required": ["fields"]},
     ("mapping", "fields"): {"anyOf": [{"required": [one]} for one in ("email", "username", "mobile_number")]},

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .memberships import is_provider
 from .model import CredentialsTable, Epoch, Mapping, PasswordColumns, UsersTable
 from .moments import read_epoch
+from .rules import read_rule
 
 if TYPE_CHECKING:
+    from .model import FieldRule
     from .section import Section
 
 
 _COLUMN = 'Name the column: column = "...".'
-HOLDS = ("passwords", "totp")
-#: What a table with second factors only has no use for.
-OF_PASSWORDS = (
-    "password_kind", "algorithm", "algorithm_constant", "secret", "salt", "params", "created", "updated",
-)  # fmt: skip
+_PROVIDER = (
+    'Say which word is which provider of cidaas: provider = { column = "...", values = { google = "google" } }; '
+    'or, where all rows are of one: provider = { template = "google" }.'
+)
+_PROVIDER_USER_ID = 'Name the column with the user\'s id at the provider: provider_user_id = "...".'
+HOLDS = ("passwords", "totp", "identities")
+AGES = ("created", "updated")
+#: What a table with second factors only has no use for; with social logins it has for the ages alone.
+OF_PASSWORDS = ("password_kind", "algorithm", "algorithm_constant", "secret", "salt", "params", *AGES)
+#: What a table with social logins needs, and no other has.
+OF_IDENTITIES = ("provider", "provider_user_id")
 #: Parameters of argon2, which go into its one string; those that it cannot do without.
 ARGON2, NEEDED = ("type", "version", "memory", "parallelism", "length"), ("version", "memory", "parallelism")
 #: So many characters of a table's name stand in that of its index (streams/source/statements.py).
@@ -77,8 +86,13 @@ def _credentials(section: Section) -> CredentialsTable:
     id_ = section.needed_column("id", 'Name the primary key column, such as id = "id".')
     user_id = section.needed_column("user_id", 'Name the column with the user\'s id, such as user_id = "user_id".')
     kind, totp_kind = section.column("kind"), section.text("totp_kind")
-    if section.text("holds", "passwords", HOLDS) == "totp":
+    holds = section.text("holds", "passwords", HOLDS)
+    provider, provider_user_id = (read_rule(section, key, "text") for key in OF_IDENTITIES)
+    if holds == "totp":
         return _second_factors(section, name, id_, user_id, kind, totp_kind)
+    if holds == "identities":
+        return _identities(section, name, id_, user_id, provider, provider_user_id)
+    _refuse(section, OF_IDENTITIES, 'is of a social login, and only holds = "identities" says that there are such')
     password_kind = section.text("password_kind", "password") or "password"
     columns = _columns_of_password(section)
     (created, updated), epochs = _ages(section)
@@ -109,13 +123,19 @@ def _credentials(section: Section) -> CredentialsTable:
     )
 
 
+def _refuse(section: Section, keys: tuple[str, ...], what: str) -> None:
+    """Note each of these keys that is there."""
+    for key in keys:
+        if section.get(key) is not None:
+            section.wrong(key, what, f"Take {key} out.")
+
+
 def _second_factors(
     section: Section, name: str, id_: str, user_id: str, kind: str | None, totp_kind: str | None
 ) -> CredentialsTable:
     """Read a table without passwords: each row is a second factor, or each whose kind says so."""
-    for key in OF_PASSWORDS:
-        if section.get(key) is not None:
-            section.wrong(key, 'is of a password, and holds = "totp" says that there is none', f"Take {key} out.")
+    _refuse(section, OF_PASSWORDS, 'is of a password, and holds = "totp" says that there is none')
+    _refuse(section, OF_IDENTITIES, 'is of a social login, and holds = "totp" says that there is none')
     if bool(kind) != bool(totp_kind):
         remedy = "Name both, the column and the value of rows that count, or none, and all rows count."
         section.wrong("kind" if kind else "totp_kind", "is set without the other of kind and totp_kind", remedy)
@@ -137,6 +157,58 @@ def _second_factors(
         columns=tuple(dict.fromkeys(filter(None, (id_, user_id, kind)))),
         holds="totp",
     )
+
+
+def _identities(
+    section: Section,
+    name: str,
+    id_: str,
+    user_id: str,
+    provider: FieldRule | None,
+    provider_user_id: FieldRule | None,
+) -> CredentialsTable:
+    """Read a table with social logins: each row is one, and says whose and which."""
+    others = ("kind", "totp_kind", *(key for key in OF_PASSWORDS if key not in AGES))
+    _refuse(section, others, 'is of a password or second factor, and holds = "identities" says that there is none')
+    (created, updated), epochs = _ages(section)
+    for key, remedy in zip(OF_IDENTITIES, (_PROVIDER, _PROVIDER_USER_ID), strict=True):
+        if not section.has(key):
+            section.wrong(key, "is missing", remedy)
+    if provider is not None:
+        _assert_providers(section, provider)
+    section.close({"columns": "Columns follow from the keys of this table and are not listed."})
+    reads = [column for rule in (provider, provider_user_id) if rule is not None for column in rule.reads]
+    return CredentialsTable(
+        name=name,
+        id=id_,
+        user_id=user_id,
+        kind=None,
+        password_kind="",
+        totp_kind=None,
+        algorithm=None,
+        algorithm_constant=None,
+        secret="",
+        salt=None,
+        params=None,
+        created=created,
+        updated=updated,
+        columns=tuple(dict.fromkeys(filter(None, (id_, user_id, *reads, created, updated)))),
+        epochs=epochs,
+        holds="identities",
+        provider=provider,
+        provider_user_id=provider_user_id,
+    )
+
+
+def _assert_providers(section: Section, rule: FieldRule) -> None:
+    """Note what is no provider. All stand in the file, as in [mapping.identities]: no word of a row is sent as one."""
+    if rule.values:
+        for word, provider in rule.values.items():
+            is_provider(section, "provider", provider, "values", word)
+    elif rule.template is not None and not rule.columns:
+        is_provider(section, "provider", rule.template, "template")
+    else:
+        section.wrong("provider", "names no provider of cidaas", _PROVIDER)
 
 
 def _password(section: Section | None) -> PasswordColumns | None:

@@ -48,7 +48,12 @@ COLUMNS = sql.SQL(
         EXISTS (
             SELECT FROM pg_index i WHERE i.indrelid = c.attrelid AND i.indisunique AND i.indisvalid
             AND i.indnkeyatts = 1 AND i.indkey[0] = c.attnum AND i.indpred IS NULL
-        ) AS is_unique
+        ) AS is_unique,
+        (
+            SELECT o.attname::text FROM pg_index i JOIN pg_attribute o ON o.attrelid = i.indrelid
+            WHERE i.indrelid = c.attrelid AND i.indisprimary AND i.indnkeyatts = 2
+            AND (i.indkey[0] = c.attnum AND i.indkey[1] = o.attnum OR i.indkey[1] = c.attnum AND i.indkey[0] = o.attnum)
+        ) AS paired
     FROM column_ c JOIN below b USING (attnum) JOIN pg_type t ON t.oid = b.oid AND t.typtype <> 'd'
     ORDER BY c.attnum
     """
@@ -64,6 +69,8 @@ class Column:
     base: str
     not_null: bool = False
     unique: bool = False
+    #: the other column of a primary key of two.
+    paired: str | None = None
     readable: bool = True
     is_array: bool = False
     #: whether a publication can bring it; a generated column can be left out.
@@ -136,6 +143,7 @@ def column_of(row: dict[str, Any]) -> Column:
         base=row["base"],
         not_null=row["required"],
         unique=row["is_unique"],
+        paired=row["paired"],
         readable=row["readable"],
         is_array=row["is_array"],
         published=row["published"],

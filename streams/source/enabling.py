@@ -93,7 +93,12 @@ def _check(source: Source, table: UsersTable | CredentialsTable) -> str:
         identity += f"""
       OR relreplident = 'i' AND EXISTS (SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
            WHERE i.indrelid = c.oid AND i.indisreplident AND x.relname = {literal(identity_index(table))})"""
-    name, key = said(table.name), said(table.id)
+    name, key = said(table.name), f"not ({said(table.id)})"
+    # A key may have the user's id in it: of one user, each row has another id nevertheless.
+    owners = [one.user_id for one in source.credentials if one is table and one.user_id != one.id]
+    if owners:
+        key = f"neither ({said(table.id)}) nor ({said(owners[0])}, {said(table.id)})"
+    keys = [table.id, *owners]
     roles = f"{said(source.role)} and {said(source.read_role)}"
     return do(f"""DECLARE
   t regclass := to_regclass({literal(relation(table.name))});
@@ -112,10 +117,12 @@ BEGIN
   IF NOT EXISTS (SELECT FROM pg_class WHERE oid = t AND relkind = 'r' AND relpersistence = 'p') THEN
     RAISE EXCEPTION '{name} is no ordinary, logged table: only such a table writes every change to the WAL';
   END IF;
-  IF NOT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-                 WHERE i.indrelid = t AND i.indisprimary AND i.indnkeyatts = 1
-                   AND a.attname = {literal(table.id)}) THEN
-    RAISE EXCEPTION 'the primary key of {name} is not ({key}): name the key column in pipeline.toml';
+  IF NOT EXISTS (SELECT FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY AS k (number, place)
+                   JOIN pg_attribute a ON a.attrelid = t AND a.attnum = k.number
+                 WHERE i.indrelid = t AND i.indisprimary AND place <= i.indnkeyatts
+                 HAVING bool_or(a.attname = {literal(table.id)})
+                   AND bool_and(a.attname IN ({", ".join(map(literal, keys))}))) THEN
+    RAISE EXCEPTION 'the primary key of {name} is {key}: name the key column in pipeline.toml';
   END IF;
   IF NOT EXISTS (SELECT FROM pg_class c WHERE oid = t AND ({identity})) THEN
     RAISE EXCEPTION 'the replica identity of {name} was changed by somebody: find out who reads this table by '

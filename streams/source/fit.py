@@ -167,13 +167,14 @@ def _of_column(settings: Settings, tables: Mapping[str, Table | None], use: Use,
         return
     match use.purpose:
         case For.ID:
-            yield from _key(use, column)
+            owners = [table.user_id for table in settings.source.credentials if table.name == use.table]
+            yield from _key(use, column, owners)
             if use.table == settings.source.users.name:
                 yield from _sub(settings, use, column)
         case For.OWNER:
             users = tables[settings.source.users.name]
             yield from _owner(use, column, users.column(settings.source.users.id) if users is not None else None)
-        case For.FIELD:
+        case For.FIELD | For.LOGIN:
             assert use.rule is not None
             yield from _field(use, use.rule, column, mapping.phone_region)
         case For.STATUS:
@@ -217,13 +218,14 @@ def _right(use: Use, column: Column) -> Iterator[Fault]:
 # -- keys --------------------------------------------------------------------------------------------------------------
 
 
-def _key(use: Use, column: Column) -> Iterator[Fault]:
+def _key(use: Use, column: Column, owners: Collection[str]) -> Iterator[Fault]:
+    """Judge a key, which may be one together with the column of the user's id."""
     if key_kind(column) is None:
         yield _type(use, column, "which cannot be a key", "Keys are bigint, integer, uuid or text.")
     if not column.not_null:
         what = f"{_named(column)} may be NULL: such a row belongs to nobody"
         yield Fault(use.key, what, "Make it NOT NULL, or name the primary key.")
-    if not column.unique:
+    if not column.unique and column.paired not in owners:
         what = f"{_named(column)} alone is not unique: two rows could have the same one"
         yield Fault(use.key, what, "Name the primary key, or make a unique index on this column.")
 
@@ -264,7 +266,8 @@ def _field(use: Use, rule: FieldRule, column: Column, region: str | None) -> Ite
             if convert(word) is UNUSABLE:
                 what = f"{rule.values[word]!r} cannot be sent as {rule.kind}"
                 yield Fault(key, what, "Correct what the value becomes.")
-        yield from _words(use, column, told, "a value is sent as null")
+        effect = "a login is not sent" if use.purpose is For.LOGIN else "a value is sent as null"
+        yield from _words(use, column, told, effect)
         return
     if rule.kind == "phone" and column.base in (*INTEGERS, "numeric"):
         what = f"{_named(column)} is a number, so it has no + in front: it is read as one of {region or 'no country'}"

@@ -38,13 +38,14 @@ class For(enum.Enum):
     SECRET = "the hash"  # noqa: S105  a name, not a password
     SALT = "the salt"
     PARAMS = "the hash's parameters"
-    AGE = "which password is the newest"
+    AGE = "which row is the newest"
+    LOGIN = "a part of a social login"
     LAZY = "nothing by itself"
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """One key that names a column. `rule` is there for a field.
+    """One key that names a column. `rule` is there for a field and for a part of a login.
 
     `inside`: what is used stands inside the JSON of the column. `epoch`: the column holds numbers of moments.
     """
@@ -112,12 +113,19 @@ def _of_credentials(table: CredentialsTable, path: Path) -> Iterator[Use]:
     yield Use(table.name, (*path, "user_id"), table.user_id, For.OWNER)
     if table.kind is not None:
         yield Use(table.name, (*path, "kind"), table.kind, For.KIND)
-    if table.holds == "totp":
-        return
-    yield from _of_password(table.name, path, table)
+    if table.holds == "passwords":
+        yield from _of_password(table.name, path, table)
+    yield from _of_login(table, path)
     for key, column in (("created", table.created), ("updated", table.updated)):
         if column is not None:
             yield Use(table.name, (*path, key), column, For.AGE, epoch=key in table.epochs)
+
+
+def _of_login(table: CredentialsTable, path: Path) -> Iterator[Use]:
+    for key, rule in (("provider", table.provider), ("provider_user_id", table.provider_user_id)):
+        if rule is not None:
+            for column in rule.reads:
+                yield Use(table.name, (*path, key), column, For.LOGIN, rule)
 
 
 def _of_password(table: str, path: Path, columns: PasswordColumns | CredentialsTable) -> Iterator[Use]:

@@ -71,12 +71,20 @@ class Example:
 
     def users(self) -> set[str]:
         """The e-mail addresses at cidaas."""
-        return {line["entity"]["email"] for line in self.dump()}
+        return set(self.entities())
+
+    def entities(self) -> dict[str, dict[str, Any]]:
+        """All users at cidaas by their e-mail addresses; where a user has identities, that of its own, the first."""
+        entities = [line["entity"] for line in self.dump()]
+        return {(entity.get("identities") or [entity])[0]["email"]: entity for entity in entities}
 
     def dump(self) -> list[dict[str, Any]]:
         """All users at cidaas."""
         dump = httpx.get(f"{self.pipeline.env['CIDAAS_BASE_URL']}/_test/dump", trust_env=False).text
         return [json.loads(line) for line in dump.splitlines()]
+
+    def providers(self, email: str) -> list[str]:
+        return [one["provider"] for one in self.entities()[email]["identities"]]
 
     def await_login(self, email: str, word: str) -> None:
         until(lambda: self.pipeline.cidaas.login(email, word), f"{email} logs in", 90)
@@ -147,7 +155,7 @@ def test_the_shop_with_one_table(example: Callable[..., Any]) -> None:
 
 def test_a_keycloak(example: Callable[..., Any]) -> None:
     ada = "8f14e45f-ceea-467f-ab11-0d3c7e1f2a44"
-    with example("keycloak-like", "credential", "user_entity") as keycloak:
+    with example("keycloak-like", "federated_identity", "credential", "user_entity") as keycloak:
         said = keycloak.follow(keycloak.steps)
         assert "nothing is wrong with the mapping" in said["mapping check"]
         assert '"algorithmTypeId": "PBKDF2"' in said["mapping preview"]
@@ -156,7 +164,11 @@ def test_a_keycloak(example: Callable[..., Any]) -> None:
             assert secret not in said["mapping preview"], "a secret was shown"
         assert re.search(r"PBKDF2.*27500 iterations", said["census"]), said["census"]
         assert re.search(r"argon2id, m=7168,t=5,p=1: goes to cidaas", said["census"]), said["census"]
-        assert "ThisIsASeed" not in said["census"]
+        assert '"providerUserId": "108204268033311374519"' in said["mapping preview"]
+        assert re.search(r" 1 .* live users with one at facebook", said["census"]), said["census"]
+        assert "none that pipeline.toml lists" in said["census"], "Karl's"
+        for secret in ("ThisIsASeed", "NobodyReadsThis"):
+            assert secret not in said["census"] + said["mapping preview"]
 
         worker = keycloak.pipeline.start()
         cidaas = keycloak.pipeline.cidaas
@@ -164,19 +176,22 @@ def test_a_keycloak(example: Callable[..., Any]) -> None:
         keycloak.await_users("ada@example.org", "grace@example.org", "karl@example.org")
         keycloak.await_login("ada@example.org", "correct horse")
         assert not cidaas.login("ada@example.org", "an older one"), "the newest password counts"
-        hashes = {line["entity"]["email"]: line["entity"]["password_hash_info"] for line in keycloak.dump()}
+        hashes = {email: entity["password_hash_info"] for email, entity in keycloak.entities().items()}
         assert hashes["karl@example.org"]["algorithmTypeId"] == "argon2id"
         assert hashes["karl@example.org"]["passwordHash"].startswith(
             "$argon2id$v=19$m=7168,t=5,p=1$QEFCQ0RFRkdISUpLTE1OTw$"
         )
         assert not cidaas.login("grace@example.org", "battery staple"), "she is locked"
         assert keycloak.sub_of("ada@example.org", "correct horse") == ada
+        assert keycloak.providers("ada@example.org") == ["self", "facebook", "google"]
+        assert keycloak.providers("karl@example.org") == ["self"], "cidaas does not have his provider"
 
         keycloak.follow(keycloak.changes)
         keycloak.await_login("ada@example.org", "new secret")
         assert not cidaas.login("ada@example.org", "correct horse")
         keycloak.await_users("ada@example.org", "karl@example.org")
         keycloak.in_sync(ada)
+        assert keycloak.providers("ada@example.org") == ["self", "google"]
         assert worker.end() == 0
         for line in keycloak.back:
             keycloak.run(line)

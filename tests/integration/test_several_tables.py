@@ -1,6 +1,7 @@
-"""Passwords, old passwords and second factors in three tables: two of them come while the pipeline runs.
+"""Passwords, old passwords, second factors and social logins in tables of their own that come while a pipeline runs.
 
-The keys are the same in all tables, so a row that was taken for another table's would show at every step.
+The keys are the same in all tables, so a row that was taken for another table's would show at every step; that of the
+social logins has the user in it.
 """
 
 from __future__ import annotations
@@ -69,13 +70,27 @@ id = "id"
 user_id = "member"
 holds = "totp"
 """
+#: Its key is that of Keycloak's federated_identity.
+LOGINS = """
+[[tables.credentials]]
+name = "public.social_logins"
+id = "network"
+user_id = "member"
+holds = "identities"
+provider = { column = "network", values = { google = "google", fb = "facebook" } }
+provider_user_id = "network_id"
+"""
 SCHEMA = """
 CREATE TABLE members (id bigint PRIMARY KEY, email text);
 CREATE TABLE passwords (id bigint PRIMARY KEY, member bigint NOT NULL, hash text, made timestamptz);
 CREATE TABLE old_passwords (member_id bigint PRIMARY KEY, pw text);
 CREATE TABLE totp_seeds (id bigint PRIMARY KEY, member bigint NOT NULL, seed text NOT NULL);
+CREATE TABLE social_logins (
+    network text, member bigint, network_id text NOT NULL, token text, PRIMARY KEY (network, member)
+);
 INSERT INTO members VALUES (1, 'ada@example.org'), (2, 'grace@example.org'), (3, 'karl@example.org');
 INSERT INTO totp_seeds VALUES (1, 1, 'ThisIsASeed');
+INSERT INTO social_logins VALUES ('google', 1, 'g-ada', 'ThisIsAToken');
 """
 
 
@@ -116,20 +131,32 @@ class Shop:
         return self.cidaas.login(f"{name}@example.org", word)
 
 
+def logins(entity: dict[str, Any]) -> dict[str, str]:
+    """The social logins of a user at cidaas."""
+    others = [one for one in entity.get("identities", ()) if one["provider"] != "self"]
+    return {one["provider"]: one["providerUserId"] for one in others}
+
+
 def password(number: int, member: int, word: str, made: str = "now()") -> str:
     return f"INSERT INTO passwords VALUES ({number}, {member}, '{hashed(word)}', {made})"
 
 
+#: A pipeline of its own for each test, by a word of the test's name.
+APPS = {"test_tables_come": "tables_come", "test_a_table_is_left": "table_goes", "test_social": "logins_come"}
+TABLES_OF_ALL = "members, passwords, old_passwords, totp_seeds, social_logins"
+
+
 @pytest.fixture
 def shop(stack: Stack, fresh: Callable[[str], Pipeline], request: pytest.FixtureRequest) -> Iterator[Shop]:
-    opened = Shop(fresh("tables_come" if "come" in request.node.name else "table_goes"))
+    (app,) = [app for word, app in APPS.items() if request.node.name.startswith(word)]
+    opened = Shop(fresh(app))
     try:
         opened.sql(SCHEMA, password(1, ADA, "new", "'2026-01-01'"))
         opened.sql(f"INSERT INTO old_passwords VALUES (1, '{hashed('old')}'), (2, '{hashed('grandma')}')")
         yield opened
     finally:
         opened.pipeline.stop()
-        take_back(stack, opened.pipeline.app_id, "members, passwords, old_passwords, totp_seeds")
+        take_back(stack, opened.pipeline.app_id, TABLES_OF_ALL)
 
 
 def add_tables(shop: Shop) -> None:
@@ -143,6 +170,13 @@ def add_tables(shop: Shop) -> None:
     assert worker.wait(60) == 2 and "has not read public.old_passwords, public.totp_seeds" in worker.log()
     pipeline.command("connector", "apply", "--yes").refused(1, "public.totp_seeds is new", "source repair")
 
+    said = repaired(shop)
+    assert "tables: public.passwords, public.old_passwords, public.totp_seeds, public.members" in said.text
+
+
+def repaired(shop: Shop) -> Said:
+    """Read the tables that the file names by now: the worker of before ends, and another one begins."""
+    pipeline = shop.pipeline
     with ThreadPoolExecutor(1) as beside:
         repair = beside.submit(pipeline.command, "source", "repair", "--yes", seconds=180.0)
         until(lambda: "ends" in shop.control().get(TABLES, {}), "the tables have been read", 120)
@@ -151,7 +185,7 @@ def add_tables(shop: Shop) -> None:
         pipeline.start("two")
         said = repair.result()
     assert said.code == 0, said
-    assert "tables: public.passwords, public.old_passwords, public.totp_seeds, public.members" in said.text
+    return said
 
 
 def test_tables_come_to_a_pipeline_that_runs_and_each_row_stays_its_own(shop: Shop) -> None:
@@ -228,3 +262,72 @@ def test_a_table_is_left_out_and_its_rows_are_forgotten(shop: Shop) -> None:
     until(forgotten, lambda: f"the sweep takes its row out: {pipeline.worker.user(GRACE)}", 90)
     assert shop.lets_in("ada", "new")
     assert "in sync" in shop.run("user", str(ADA)).text
+
+
+def test_social_logins_of_a_table_of_their_own_follow_each_row(shop: Shop) -> None:
+    shop.names(PASSWORDS)
+    pipeline, cidaas = shop.pipeline, shop.cidaas
+    for words in (("cdc", "enable", "--yes"), ("topics", "--yes"), ("connector", "apply", "--yes")):
+        shop.run(*words)
+    pipeline.start()
+    shop.await_login("ada", "new")
+    assert "identities" not in cidaas.await_user(ADA)
+
+    shop.names(PASSWORDS, LOGINS)
+    said = repaired(shop)
+    assert "tables: public.passwords, public.social_logins, public.members" in said.text
+    cidaas.await_user(ADA, lambda entity: logins(entity) == {"google": "g-ada"}, 60)
+    cidaas.await_user(GRACE, lambda entity: "identities" in entity and not logins(entity), 60)
+    assert shop.lets_in("ada", "new")
+    assert "nothing is wrong" in shop.run("mapping", "check").text
+
+    # They come, also several of one user, and one of a provider that cidaas does not have.
+    shop.sql(
+        "INSERT INTO social_logins (network, member, network_id)"
+        " VALUES ('fb', 1, 'f-ada'), ('fb', 2, 'f-grace'), ('myspace', 2, 'm-grace')"
+    )
+    cidaas.await_user(ADA, lambda entity: logins(entity) == {"facebook": "f-ada", "google": "g-ada"})
+    cidaas.await_user(GRACE, lambda entity: logins(entity) == {"facebook": "f-grace"})
+    preview = shop.run("mapping", "preview", str(GRACE)).text
+    assert '"providerUserId": "f-grace"' in preview and "login_provider_unknown" in preview
+    counted = pipeline.json("census")["social_logins"]
+    assert (counted["rows"], counted["users"], counted["without_password"]) == (4, 2, 1)
+    assert counted["providers"] == [{"provider": "facebook", "users": 2}, {"provider": "google", "users": 1}]
+
+    # One changes hands: its key has the user in it, so Debezium says that one is gone, and another one is there (M5).
+    shop.sql("UPDATE social_logins SET member = 3 WHERE network = 'google'")
+    cidaas.await_user(ADA, lambda entity: logins(entity) == {"facebook": "f-ada"})
+    cidaas.await_user(KARL, lambda entity: logins(entity) == {"google": "g-ada"})
+    assert "credential public.social_logins google" in shop.run("user", str(KARL)).text
+
+    # One changes, and one goes; a token changes nothing.
+    shop.sql("UPDATE social_logins SET token = 'ThisIsAnotherToken' WHERE member = 3")
+    shop.sql("UPDATE social_logins SET network_id = 'f-ada-2' WHERE member = 1")
+    shop.sql("DELETE FROM social_logins WHERE member = 2")
+    cidaas.await_user(ADA, lambda entity: logins(entity) == {"facebook": "f-ada-2"})
+    cidaas.await_user(GRACE, lambda entity: not logins(entity))
+    assert "in sync" in shop.run("user", str(KARL)).text
+    assert [state["full"]["identities"][1:] == [] for state in cidaas.states(KARL)[-2:]] == [True, False]
+    for user in (ADA, GRACE, KARL):
+        assert "ThisIsA" not in str(shop.run("trace", str(user)))
+
+    found_by_sweep_and_reconcile(shop)
+
+
+def found_by_sweep_and_reconcile(shop: Shop) -> None:
+    """Of lost changes a sweep finds the rows that came or went, and `reconcile` those that are others now."""
+    pipeline, cidaas = shop.pipeline, shop.cidaas
+    publication = f"ALTER PUBLICATION {pipeline.app_id} SET (publish = "
+    shop.sql(
+        f"{publication}'truncate')",
+        "INSERT INTO social_logins VALUES ('google', 2, 'g-grace')",
+        "UPDATE social_logins SET network_id = 'g-karl' WHERE member = 3",
+        f"{publication}'insert, update, delete')",
+    )
+    swept = pipeline.json("source", "sweep", "--wait", "--yes")
+    assert (swept["gone"], swept["missing"], swept["credentials"]) == (0, 0, 1), swept
+    cidaas.await_user(GRACE, lambda entity: logins(entity) == {"google": "g-grace"}, 60)
+    said = pipeline.command("reconcile", "--rate", "1000", "--repair", "--yes", seconds=180.0)
+    assert said.code == 0, said
+    cidaas.await_user(KARL, lambda entity: logins(entity) == {"google": "g-karl"}, 60)
+    assert logins(cidaas.await_user(ADA)) == {"facebook": "f-ada-2"}

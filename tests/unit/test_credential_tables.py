@@ -31,7 +31,7 @@ from streams.legacy import Legacy
 from streams.mapping import Mapped, Mapper
 from streams.rows import Removal, RowChange, RowReader, UnreadableError, write_control
 from streams.settings import Settings, load, schema
-from streams.settings.tables import OF_PASSWORDS
+from streams.settings.tables import OF_IDENTITIES, OF_PASSWORDS
 from streams.snapshots import decode
 from streams.source import fit, sql
 from streams.source.catalog import Column, Table
@@ -648,7 +648,7 @@ def test_the_audit_tells_which_table_has_changed() -> None:
 def test_what_a_table_of_second_factors_cannot_have_are_keys_of_the_file() -> None:
     """A key that is new has to be refused there, too."""
     named = VALIDATOR.schema["properties"]["tables"]["properties"]["credentials"]["properties"]
-    others = {"name", "id", "user_id", "kind", "totp_kind", "holds"}
+    others = {"name", "id", "user_id", "kind", "totp_kind", "holds", *OF_IDENTITIES}
     assert set(OF_PASSWORDS) == named.keys() - others
 
 

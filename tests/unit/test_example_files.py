@@ -151,8 +151,11 @@ def credential(value: str | None, created: int, **changes: Any) -> dict[str, Any
     } | changes
 
 
-def keycloak(*credentials: dict[str, Any], **changes: Any) -> Mapped:
-    return Mapper(settings_of("keycloak-like")).map(ADA, PERSON | changes, {"public.credential": credentials})
+def keycloak(*credentials: dict[str, Any], logins: tuple[tuple[str, str | None], ...] = (), **changes: Any) -> Mapped:
+    """`logins` are aliases of identity providers with the user's id there."""
+    linked = [{"identity_provider": alias, "federated_user_id": one, "user_id": ADA} for alias, one in logins]
+    rows = {"public.credential": credentials, "public.federated_identity": linked}
+    return Mapper(settings_of("keycloak-like")).map(ADA, PERSON | changes, rows)
 
 
 def test_a_user_of_keycloak() -> None:
@@ -169,12 +172,25 @@ def test_a_user_of_keycloak() -> None:
         "family_name": "Lovelace",
         "createdTime": "2019-03-01T08:15:00Z",
         "customFields": {"legacy_user_id": ADA},
+        "identities": [],
         "password_hash_info": {
             "algorithmTypeId": "PBKDF2",
             "passwordHash": "bmV3",
             "hData": {"salt": "AAECAwQFBgcICQoLDA0ODw==", "iterations": "27500", "keylen": "64"},
         },
     }
+
+
+def test_social_logins_of_keycloak_have_the_names_that_cidaas_knows() -> None:
+    table = settings_of("keycloak-like").source.credentials[1]
+    assert table.columns == ("identity_provider", "user_id", "federated_user_id"), "no token is read"
+    made = keycloak(logins=(("warehouse", "karl.w"), ("shop-facebook", "10224"), ("google", "108"), ("google2", None)))
+    assert made.entity is not None
+    assert made.entity["identities"] == [
+        {"provider": "facebook", "providerUserId": "10224"},
+        {"provider": "google", "providerUserId": "108"},
+    ]
+    assert made.notes == ("login_provider_unknown",), "of the one that cidaas does not have"
 
 
 def test_the_newest_password_by_milliseconds() -> None:

@@ -117,7 +117,7 @@ def test_each_purpose_of_a_column_is_looked_at(tmp_path: Path) -> None:
         ("# column =", "column ="),
         ("# values = [", "values = ["),
     )
-    beside = {For.GROUP, For.CONSENT, For.MOMENT}  # tests/unit/test_memberships.py
+    beside = {For.GROUP, For.CONSENT, For.MOMENT, For.LOGIN}  # tests/unit/test_memberships.py, test_logins.py
     assert {use.purpose for use in uses(settings)} == set(For) - beside
     columns = {use.column for use in uses(settings) if use.table == "public.users"}
     assert columns == set(settings.source.users.columns)

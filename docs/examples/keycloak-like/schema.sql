@@ -28,6 +28,16 @@ CREATE TABLE credential (
 
 CREATE INDEX idx_user_credential ON credential (user_id);
 
+CREATE TABLE federated_identity (
+    identity_provider  varchar(255) NOT NULL,                -- the alias that the realm has given it
+    realm_id           varchar(36),
+    federated_user_id  varchar(255),                         -- the user's id there
+    federated_username varchar(255),
+    token              text,                                 -- never read: no key of pipeline.toml names it
+    user_id            varchar(36) NOT NULL REFERENCES user_entity (id),
+    PRIMARY KEY (identity_provider, user_id)
+);
+
 INSERT INTO user_entity
     (id, email, email_verified, enabled, first_name, last_name, realm_id, username, created_timestamp)
 VALUES
@@ -54,3 +64,10 @@ INSERT INTO credential (id, type, user_id, created_date, secret_data, credential
     ('5b0a5c5e-0000-4000-8000-000000000005', 'password', '45c48cce-2e2d-4fbd-8a2e-6f0d9a7b3e21', 1763600000100,
      '{"value":"19adjxLPwTENbPvQAFfW84qgMhs7RaIbt1BUGTXdAok=","salt":"QEFCQ0RFRkdISUpLTE1OTw==","additionalParameters":{}}',
      '{"hashIterations":5,"algorithm":"argon2","additionalParameters":{"hashLength":["32"],"memory":["7168"],"type":["id"],"version":["1.3"],"parallelism":["1"]}}', 10);
+
+-- Ada logs in by Google and Facebook too, and Karl by an identity provider that cidaas does not have.
+INSERT INTO federated_identity (identity_provider, realm_id, federated_user_id, federated_username, token, user_id) VALUES
+    ('shop-facebook', 'shop', '10224', 'ada.l', NULL, '8f14e45f-ceea-467f-ab11-0d3c7e1f2a44'),
+    ('google', 'shop', '108204268033311374519', 'ada@example.org', '{"access_token":"NobodyReadsThis"}',
+     '8f14e45f-ceea-467f-ab11-0d3c7e1f2a44'),
+    ('warehouse', 'shop', 'karl.w', 'karl', NULL, '45c48cce-2e2d-4fbd-8a2e-6f0d9a7b3e21');
