@@ -190,7 +190,7 @@ async def _freeze(settings: Settings, control: Control, timeout: float, rate: fl
 
 def _tell(found: Verdict, *, as_json: bool, changed: bool, short: str = "") -> int:
     """Say how it ended; the exit code is 1 for NO-GO."""
-    body = {
+    body: dict[str, Any] = {
         "verdict": "GO" if found.go else "NO-GO",
         "seconds": round(found.seconds, 1),
         "marker": None if found.marker is None else found.marker._asdict(),
@@ -229,8 +229,9 @@ async def _again(settings: Settings, control: Control, known: Record, *, as_json
         late = await behind.late(known.marker.lsn)
     finally:
         line.say("")
-        for one in (behind, passing, legacy):
-            await one.close()
+        await behind.close()
+        await passing.close()
+        await legacy.close()
     reasons = gate.judge_after(late, known.at)
     if control.paused(settings.delivery.start) is None:
         remedy = "Run `pause` at once, and find out who let it go on (`audit`)."
