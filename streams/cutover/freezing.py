@@ -148,10 +148,10 @@ class Freeze:
             proof = await self._in_time()
             certificate = self._world.certify(proof)
         except _NoGo as no:
-            await self._back("; ".join(one.what for one in no.reasons))
+            await whole(self._back("; ".join(one.what for one in no.reasons)))
             return Verdict(no.reasons, self._marker, time.monotonic() - self._began)
         except BaseException:
-            await self._back("it was interrupted")
+            await whole(self._back("it was interrupted"))
             raise
         finally:
             self._world.say("")
@@ -303,7 +303,7 @@ class Freeze:
 
 
 async def whole(work: Coroutine[Any, Any, None]) -> None:
-    """Do it to its end, whoever interrupts it: half a GO must not be."""
+    """Do it to its end, whoever interrupts it: half a GO, or half a way back, must not be."""
     task = asyncio.ensure_future(work)
     while not task.done():
         try:
