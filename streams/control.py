@@ -33,6 +33,9 @@ IDENTITY = "identity"
 DELIVERY = "delivery"
 #: the same for deletes alone.
 DELETES = "delivery/deletes"
+#: the go-live (streams/cutover/record.py), and, with a user behind it, who may stay as it is.
+CUTOVER = "cutover"
+SIGN_OFFS = "cutover/sign-off/"
 BRAKE = "brake"
 #: the last request for a sweep, and, with /PARTITION behind it, what the owner of a partition answers.
 SWEEP = "sweep"

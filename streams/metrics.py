@@ -81,6 +81,7 @@ class _Collector:
             "partitions_owned": (figures["owned"], "Partitions owned completely."),
             "paused": (int(figures["paused"] is not None), "1 while delivery is paused."),
             "deletes_paused": (int(figures["deletes_paused"] is not None), "1 while deletes alone are paused."),
+            "late_users": (figures["late"]["users"], "Users changed in the legacy database after the GO; not sent."),
             "delete_brake": (int(figures["brake"]["tripped"] is not None), "1 while the delete brake holds."),
         }
         for name, (value, text) in gauges.items():

@@ -108,7 +108,8 @@ def _users(body: dict[str, Any]) -> list[Row]:
     waiting = f"{behind:,} records behind" if behind is not None else "how many records wait cannot be asked"
     if not body["workers"]:
         about = f"about {body['users_about']:,}, {waiting}" if body["users_about"] else waiting
-        return [("users joined", about), ("how they stand", "only a worker counts that, and how fast it goes")]
+        counted = "only a worker counts that, and how fast it goes"
+        return [("users joined", about), ("how they stand", counted), *_go_live(body)]
     users = body["users"]
     expected, known = body["users_expected"], users.get("users", 0)
     about = f" of about {expected:,}" if expected and expected > known else ""
@@ -126,9 +127,18 @@ def _users(body: dict[str, Any]) -> list[Row]:
         rows.append(("sweep", _sweep_row(body["sweep"])))
     if body["reconcile"]:
         rows.append(("last reconcile", last.words(body["reconcile"], body["at_unix_seconds"])))
+    rows += _go_live(body)
     if (only := body["only"]) is not None:
         rows.append(("delivery.only", f"the first {only}" if isinstance(only, int) else f"{len(only)} named users"))
     return rows
+
+
+def _go_live(body: dict[str, Any]) -> list[Row]:
+    cutover = body.get("cutover")
+    if cutover is None or cutover["state"] == "aborted":
+        return []
+    why = f": {cutover['why']}" if cutover["why"] else ""
+    return [("go-live", f"{cutover['words']}{why}")]
 
 
 def sweep_words(sweep: dict[str, Any]) -> str:

@@ -6,8 +6,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from streams.orders import BY
+
 if TYPE_CHECKING:
     from streams.ledger import Entry
+    from streams.snapshots import Snapshot
 
 
 @dataclass(slots=True)
@@ -27,8 +30,7 @@ class Standing:
         """Take one user of partition `number`."""
         if self.reason and entry.reason != self.reason:
             return
-        self.reasons[entry.reason] += 1
-        self.users.append({
+        self._keep({
             "user": key.decode(errors="replace"),
             "reason": entry.reason,
             "since": entry.at,
@@ -36,7 +38,28 @@ class Standing:
             "message": entry.message,
             "partition": number,
             "version": entry.version,
+            "by": entry.extra.get(BY, ""),
         })  # fmt: skip
+
+    def add_aside(self, number: int, key: bytes, snap: Snapshot, since: float) -> None:
+        """Take a user of partition `number` that is set aside since then (Unix seconds), which no entry says."""
+        reason = snap.aside[1] if snap.aside is not None else ""
+        if snap.aside is None or (self.reason and reason != self.reason):
+            return
+        self._keep({
+            "user": key.decode(errors="replace"),
+            "reason": reason,
+            "since": since,
+            "attempts": 0,
+            "message": "",
+            "partition": number,
+            "version": snap.version,
+            "by": "",
+        })  # fmt: skip
+
+    def _keep(self, user: dict[str, Any]) -> None:
+        self.reasons[user["reason"]] += 1
+        self.users.append(user)
         if self.limit is not None and len(self.users) >= 2 * self.limit + 100:
             self._cut()
 

@@ -13,6 +13,7 @@ from streams.ages import pending_since
 from streams.cidaas.answers import normal_sub
 from streams.control import DELETES, RECONCILE
 from streams.credentials import Names, shown
+from streams.cutover import after, record
 from streams.explain import sentence
 from streams.jobs import Do
 from streams.ledger import Situation
@@ -135,6 +136,8 @@ def status(pipeline: Pipeline) -> dict[str, Any]:
         "rereads": {"done": pipeline.rereads.done, "trouble": pipeline.rereads.trouble},
         "sweep": summary(control.state, range(pipeline.settings.partitions)),
         "reconcile": control.state.get(RECONCILE),
+        "cutover": record.shown(control.state),
+        "late": after.late(control.state, pipeline.partitions()),
         "foreign_subs": delivery.foreign.waiting(),
         "faults": [asdict(fault) for fault in faults.standing(control.state)],
         "wal_rate": pipeline.watch.wal.per_second(),
@@ -225,16 +228,19 @@ async def whose(pipeline: Pipeline, subs: Iterable[str]) -> dict[str, Any]:
 
 
 async def standing(pipeline: Pipeline, situation: Situation, reason: str, limit: int | None) -> dict[str, Any]:
-    """The users of this worker's partitions in one situation that the ledger knows."""
-    found = Standing(reason, limit)
+    """The users of this worker's partitions in one situation that the ledger knows, or that are set aside."""
+    found, aside = Standing(reason, limit), situation is Situation.SET_ASIDE
     for partition in pipeline.partitions():
         keys = partition.standing(situation)
         for start in range(0, len(keys), _SLICE):
             if partition.closing:
                 break
             some = keys[start : start + _SLICE]
-            for key, stored in zip(some, partition.ledger.store.get_many(some), strict=True):
-                if stored is not None:
+            table = partition.snapshots if aside else partition.ledger
+            for key, stored in zip(some, table.store.get_many(some), strict=True):
+                if stored is not None and aside:
+                    found.add_aside(partition.number, key, snapshots.decode(stored.value), stored.time_ms / 1000)
+                elif stored is not None:
                     found.add(partition.number, key, ledger.decode(stored.value))
             await asyncio.sleep(0)
         if not partition.closing:

@@ -151,6 +151,7 @@ def command(layout: Layout) -> list[str]:
         "max_wal_senders": "10",
         "max_replication_slots": "10",
         "max_connections": "100",
+        "max_prepared_transactions": "10",  # none is the default; a freeze has to find one
         "shared_buffers": "128MB",
         "max_wal_size": "2GB",
         "timezone": "UTC",

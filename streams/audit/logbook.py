@@ -48,12 +48,7 @@ class Logbook:
         self._beginning = asyncio.create_task(self._begin(), name="audit")
 
     async def _begin(self) -> bool:
-        self._act.more["versions"] = {
-            "app": VERSION,
-            "faust": faust.__version__,
-            "python": platform.python_version(),
-            "debezium": await self._debezium(),
-        }
+        self._act.more["versions"] = await versions(self._settings)
         return await self._write(self._act.began(), PATIENCE)
 
     async def end(self, code: int, said: str) -> bool:
@@ -75,13 +70,23 @@ class Logbook:
             return False
         return True
 
-    async def _debezium(self) -> str:
-        """The oldest version of the connector's plugin; "" when Kafka Connect does not say."""
-        try:
-            async with (
-                asyncio.timeout(_ASKING),
-                Connect(self._settings.connect, timeout=_ASKING, rebalance=0) as connect,
-            ):
-                return min(await connect.versions(PLUGIN), default="")
-        except (ConnectError, TimeoutError, KeyError, TypeError, ValueError):
-            return ""
+
+async def versions(settings: Settings) -> dict[str, str]:
+    """What runs here, and the oldest version of the connector's plugin; "" when Kafka Connect does not say."""
+    return {
+        "app": VERSION,
+        "faust": faust.__version__,
+        "python": platform.python_version(),
+        "debezium": await _debezium(settings),
+    }
+
+
+async def _debezium(settings: Settings) -> str:
+    try:
+        async with (
+            asyncio.timeout(_ASKING),
+            Connect(settings.connect, timeout=_ASKING, rebalance=0) as connect,
+        ):
+            return min(await connect.versions(PLUGIN), default="")
+    except (ConnectError, TimeoutError, KeyError, TypeError, ValueError):
+        return ""

@@ -66,7 +66,13 @@ class Hiding:
     def of(cls, settings: Settings) -> Hiding:
         """Know the secrets of these settings, also the passwords inside of addresses."""
         source, kafka = settings.source, settings.kafka
-        secrets = (source.role_password, kafka.sasl_password, settings.cidaas.client_secret, settings.connect.password)
+        secrets = (
+            source.role_password,
+            kafka.sasl_password,
+            settings.cidaas.client_secret,
+            settings.connect.password,
+            settings.certificate_key,
+        )
         found = {secret.reveal() for secret in secrets if secret is not None}
         for url in (source.url, source.admin_url):
             password = "" if url is None else urlsplit(url.reveal()).password or ""

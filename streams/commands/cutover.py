@@ -1,4 +1,7 @@
-"""`cutover`: the evening when all applications switch to cidaas. Its `check` says at any time what is in the way."""
+"""`cutover`: the evening when all applications switch to cidaas. Its `check` says at any time what is in the way.
+
+What changes something then stands in `golive.py`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streams.census import domains
-from streams.commands import base, checklist
+from streams.commands import base, checklist, golive
 from streams.commands.census import take
 from streams.commands.status import collect
 from streams.cutover import domain, first_day, freeze, pipeline, users
@@ -61,6 +64,8 @@ def commands(settings: Settings) -> list[click.Command]:
     async def check(census: bool, as_json: bool) -> int:
         return checklist.show(await reports(settings, census=census), as_json=as_json)
 
+    for command in golive.commands(settings):
+        cutover.add_command(command)
     return [cutover]
 
 

@@ -33,15 +33,11 @@ async def standing(settings: Settings, situation: Situation, reason: str = "", l
 
     `source` of the answer says who was asked.
     """
-    query = urlencode({"reason": reason} | ({} if limit is None else {"limit": limit}))
     try:
-        answers = await base.ask_all(f"/sync/standing/{situation.value}?{query}")
+        found = await of_workers(situation, reason, limit)
     except base.Away:
         click.echo("no worker answers: the topics are read, which takes a while", err=True)
         return await read_standing(settings, situation, reason, limit)
-    found = Standing(reason, limit)
-    for body in answers:
-        found.merge(body)
     without = settings.partitions - len(set(found.partitions))
     if without:
         base.fail(
@@ -49,6 +45,19 @@ async def standing(settings: Settings, situation: Situation, reason: str = "", l
             "users can be seen. Wait until `status` shows all of them owned, then try again.",
             base.WRONG,
         )
+    return found
+
+
+async def of_workers(situation: Situation, reason: str = "", limit: int | None = None) -> Standing:
+    """Ask all workers who is in this situation; `partitions` of the answer are those that could be seen.
+
+    Raises:
+        Away: not one answers.
+    """
+    query = urlencode({"reason": reason} | ({} if limit is None else {"limit": limit}))
+    found = Standing(reason, limit)
+    for body in await base.ask_all(f"/sync/standing/{situation.value}?{query}"):
+        found.merge(body)
     return found
 
 

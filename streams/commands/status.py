@@ -16,6 +16,7 @@ from streams import brake
 from streams.commands import base, room
 from streams.commands.watching import again_and_again, coloured
 from streams.control import DELETES, RECONCILE
+from streams.cutover import after, record
 from streams.identity import RefusedError
 from streams.kafka import UnconfirmedError
 from streams.offline import read_behind, read_control, read_written
@@ -80,6 +81,7 @@ class _Known:
     brake: dict[str, Any] | None = None
     sweep: dict[str, Any] | None = None
     reconcile: dict[str, Any] | None = None
+    cutover: dict[str, Any] | None = None
     faults: list[dict[str, Any]] = field(default_factory=list)
     notifications: list[dict[str, Any]] = field(default_factory=list)
     #: bytes of WAL a second.
@@ -142,6 +144,8 @@ async def collect(settings: Settings) -> dict[str, Any]:
         "snapshot_tables": [one.body() for one in await _tables(settings, source, known, now)],
         "sweep": known.sweep,
         "reconcile": known.reconcile,
+        "cutover": known.cutover,
+        "late": after.together(worker["late"] for worker in workers if worker.get("late")),
         "faults": known.faults,
         "control_away": known.away,
         "slot_room": None if slot is None else slot.body() | {"words": str(slot)},
@@ -177,8 +181,9 @@ async def _known(settings: Settings, source: Look, workers: list[dict[str, Any]]
     rate = next((worker["wal_rate"] for worker in told if worker.get("wal_rate") is not None), None)
     if told:
         names = ("paused", "deletes_paused", "brake", "sweep", "faults", "notifications")
-        kept = told[0].get("reconcile")  # a worker of an older version says nothing of it
-        return _Known(**{name: told[0][name] for name in names}, reconcile=kept, wal_rate=rate)
+        # A worker of an older version says nothing of these.
+        newer = {name: told[0].get(name) for name in ("reconcile", "cutover")}
+        return _Known(**{name: told[0][name] for name in names}, **newer, wal_rate=rate)
     try:
         control = await read_control(settings, _KAFKA)
     except RefusedError as error:
@@ -190,6 +195,7 @@ async def _known(settings: Settings, source: Look, workers: list[dict[str, Any]]
         brake={"tripped": brake.tripped(state)},
         sweep=summary(state, range(settings.partitions)),
         reconcile=state.get(RECONCILE),
+        cutover=record.shown(state),
         faults=[asdict(fault) for fault in faults.standing(state)],
         notifications=control.notifications,
         about=brake.known(state),
@@ -277,7 +283,7 @@ def _problems(
             add("cidaas", f"worker {worker['worker']}: {worker['trouble']}", "It goes on by itself when that is cured.")
         if worker.get("starting"):
             add("starting", f"worker {worker['worker']} is still starting", "Wait a moment.")
-    if body["paused"]:
+    if body["paused"] and not (body.get("cutover") or {}).get("over"):
         why = f"delivery is paused: {pause_row(body['paused'], body['slot_room'], time.time())}"
         if body["paused"].get("limit"):
             add("refusals", why, REMEDY)
@@ -289,6 +295,12 @@ def _problems(
     if (body["brake"] or {}).get("tripped"):
         why = body["brake"]["tripped"]["why"]
         add("delete_brake", f"deletes are parked: {why}", "Run `deletes allow` or `deletes reject`.")
+    if (late := body.get("late")) and late["users"]:
+        more = late["users"] - len(late["first"])
+        whom = ", ".join(late["first"]) + (f" and {more:,} more" if more else "")
+        what = f"the legacy database was written to after the GO, and nothing of it is sent: users {whom}"
+        remedy = "`cutover freeze` says how much; carry it over at cidaas by hand, or `cutover abort`, which sends it."
+        add("late_write", what, remedy)
     if body["foreign_subs"]:
         what = f"cidaas answered with {body['foreign_subs']} subs that were not sent; their users are being looked for"
         add("foreign_subs", what, "It ends by itself when all partitions have an owner that answers.")

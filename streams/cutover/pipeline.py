@@ -30,17 +30,18 @@ _HERE = {
     "deletes_paused": "deletes_paused",
     **dict.fromkeys(LOST, "source_faults"),
 }
-#: Findings that another check says more exactly: one of `users`, of this module, or of doctor's, which is a fault, too.
-_SAID = frozenset((
-    *_HERE, "delete_brake", "sweep_failed",
+#: Findings that a check of doctor's says more exactly, which is a fault, too.
+_DOCTORS = frozenset((
     "database_away", "database_standby", "table_missing", "connect_away", "connector_failed", "connector_stopped",
     "slot_inactive", "column_unpublished",
 ))  # fmt: skip
+#: Those, and the ones of which a check of `users` or of this module does.
+_SAID = frozenset((*_HERE, *_DOCTORS, "delete_brake", "sweep_failed"))
 
 
-def judge(settings: Settings, looks: Looks) -> list[Check]:
-    """Judge workers, partitions, what was read, and whether anything is held back."""
-    now = looks.second
+def judge(settings: Settings, looks: Looks, *, alone: bool = False) -> list[Check]:
+    """Judge workers, partitions, what was read, and whether anything is held back; `alone`: doctor is not asked."""
+    now, said = looks.second, _SAID - (_DOCTORS if alone else frozenset())
     return [
         _said(now, "workers", f"all that are known answer: {_names(now)}"),
         _partitions(settings, now),
@@ -48,10 +49,10 @@ def judge(settings: Settings, looks: Looks) -> list[Check]:
         _records(looks),
         _sweep(now),
         _said(now, "source_faults", "no change is known to be lost"),
-        _said(now, "delivery_paused", "delivery is not paused"),
+        _said(now, "delivery_paused", "the GO holds delivery" if _over(now) else "delivery is not paused"),
         _said(now, "deletes_paused", "deletes are not paused"),
         _only(settings, now),
-        *_others(now),
+        *_others(now, said),
     ]
 
 
@@ -72,9 +73,13 @@ def _unread(slug: str) -> Check:
     return unknown(slug, "neither a worker nor Kafka says")
 
 
-def _others(now: Mapping[str, Any]) -> Iterator[Check]:
+def _over(now: Mapping[str, Any]) -> bool:
+    return bool((now.get("cutover") or {}).get("over"))
+
+
+def _others(now: Mapping[str, Any], said: frozenset[str]) -> Iterator[Check]:
     """Whatever else `status` finds wrong is in the way, too."""
-    slugs = dict.fromkeys(one["slug"] for one in now["problems"] if one["slug"] not in _SAID)
+    slugs = dict.fromkeys(one["slug"] for one in now["problems"] if one["slug"] not in said)
     for slug in slugs:
         found = [one for one in now["problems"] if one["slug"] == slug]
         yield fault(slug, "; ".join(one["what"] for one in found), found[0]["remedy"])

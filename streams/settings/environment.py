@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 _MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+#: Characters that a key has at least.
+_KEY = 16
 _SASL_REMEDY = "Secrets stand in the environment, never in this file: set KAFKA_SASL_PASSWORD and take the key out."
 
 
@@ -79,6 +81,14 @@ class Environment:
         if not line:
             self._problems.add_variable(name_of_file, "names no file with a secret on its first line", "Correct it.")
         return Secret(line)
+
+    def certificate_key(self) -> Secret | None:
+        """Return the key that signs certificates; one that can be guessed proves nothing."""
+        key = self.secret_or_file("SYNC_CERTIFICATE_KEY", "SYNC_CERTIFICATE_KEY_FILE")
+        if key is not None and 0 < len(key.reveal()) < _KEY:
+            remedy = "Make one, for instance by `openssl rand -hex 32`."
+            self._problems.add_variable("SYNC_CERTIFICATE_KEY", f"is shorter than {_KEY} characters", remedy)
+        return key
 
     def connect(self, section: Section) -> ConnectRest:
         """Return how to reach Kafka Connect's REST interface; its address has no slash at its end."""

@@ -88,6 +88,7 @@ def read(root: Section, env: Environment, path: Path) -> Settings:
         brake=_brake(root.table("brake")),
         mapping=replace(mapping, id=_mapping_id(mapping, source, cidaas)),
         cutover=_cutover(root.table("cutover")),
+        certificate_key=env.certificate_key(),
     )
     root.close()
     return settings

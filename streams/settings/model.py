@@ -365,6 +365,8 @@ class Settings:
     mapping: Mapping
     #: None: the file does not say it.
     cutover: Cutover | None = None
+    #: signs the certificate of the go-live; None: nobody has set one.
+    certificate_key: Secret | None = None
 
     def require(self, *variables: str) -> tuple[str, ...]:
         """Return the values of these environment variables, in this order.
@@ -386,6 +388,7 @@ class Settings:
             "CIDAAS_BASE_URL": self.cidaas.base_url,
             "CIDAAS_CLIENT_ID": self.cidaas.client_id,
             "CIDAAS_CLIENT_SECRET": self.cidaas.client_secret,
+            "SYNC_CERTIFICATE_KEY": self.certificate_key,
         }
 
 
@@ -396,6 +399,7 @@ VARIABLES = {
     "CIDAAS_BASE_URL": "the tenant's address, https://accounts.example.com (or cidaas.base_url in the file)",
     "CIDAAS_CLIENT_ID": "the client id of the tenant's NON_INTERACTIVE app",
     "CIDAAS_CLIENT_SECRET": "the client secret of that app",
+    "SYNC_CERTIFICATE_KEY": "a secret of 16 characters or more, which signs the certificate of the go-live",
 }
 
 

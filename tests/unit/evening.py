@@ -23,6 +23,8 @@ LOOK: dict[str, Any] = {
     "workers": [{"worker": "a:6066", "owned": 7}, {"worker": "b:6066", "owned": 5}],
     "users": {"users": 612_340, "in_sync": 612_300, "pending": 3, "dropped": 14},
     "records_behind": 2,
+    "users_in_flight": 1,
+    "foreign_subs": 0,
     "rate_users_per_second": {"1_min": 40.0, "5_min": 50.0, "15_min": 50.0},
     "oldest_pending_seconds": 0.4,
     "latency_seconds": {"p50": 0.1, "p99": 0.3, "users": 9_000},

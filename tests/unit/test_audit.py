@@ -34,12 +34,14 @@ AWAY = replace(
 )
 #: what only looks; `cdc sql` and `connector config` print, and `doctor` changes something with --write-test only
 LOOKS = {
-    "audit", "cdc sql", "census", "connector config", "connector status", "cutover check", "deletes list",
+    "audit", "cdc sql", "census", "connector config", "connector status", "cutover certificate",
+    "cutover check", "cutover verify", "deletes list",
     "mapping check", "mapping diff", "mapping preview", "quarantine list", "quarantine show", "source check", "status",
     "trace", "user",
 }  # fmt: skip
 #: what else a command needs to begin with its work
 WORDS_OF = {
+    "cutover sign-off": ["42", "--why", "x"],
     "doctor": ["--write-test"],
     "pause": ["--why", "x"],
     "quarantine drop": ["42"],
@@ -138,7 +140,8 @@ def test_a_preview_is_not_written_down(path: str, pens: Pens, monkeypatch: pytes
 
     monkeypatch.setattr("streams.commands.doctor.examine", nothing)
     monkeypatch.setattr("streams.commands.checklist.show", lambda _, as_json: 0)
-    words = ["42", "43"] if path in ("resync", "quarantine retry", "quarantine drop") else []
+    several = ("resync", "quarantine retry", "quarantine drop", "cutover sign-off")
+    words = ["42", "43"] if path in several else []
     CliRunner().invoke(all_commands()[path], words)
     assert pens.records == []
 

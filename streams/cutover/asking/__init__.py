@@ -1,1 +1,1 @@
-"""Asks name servers, the target and the legacy database, and changes nothing there."""
+"""Asks name servers, the target, the legacy database and the topic, and changes nothing there but for the marker."""

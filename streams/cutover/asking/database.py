@@ -26,6 +26,8 @@ _TRANSACTIONS = sql.SQL(
     "coalesce(nullif(application_name, ''), 'no application name') || ' as ' || coalesce(usename, '?') AS who, "
     "extract(epoch FROM now() - xact_start)::float8 AS seconds, false AS prepared "
     "FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND datname = current_database() "
+    # A heartbeat, which writes no user's row either.
+    "AND usename IS DISTINCT FROM {capturing} "
     "AND backend_type IS DISTINCT FROM 'autovacuum worker' "
     "UNION ALL SELECT gid, gid, 'prepared by ' || owner, extract(epoch FROM now() - prepared)::float8, true "
     "FROM pg_prepared_xacts WHERE database = current_database()"
@@ -41,9 +43,10 @@ async def transactions(settings: Settings) -> list[Transaction]:
     url = settings.source.admin_url or settings.source.url
     if url is None:
         raise AwayError("LEGACY_DATABASE_URL is not set", "Set it.")
+    query = _TRANSACTIONS.format(capturing=sql.Literal(settings.source.role))
     try:
         async with connected(url.reveal()) as connection:
-            rows = await (await connection.execute(_TRANSACTIONS)).fetchall()
+            rows = await (await connection.execute(query)).fetchall()
     except (psycopg.Error, OSError) as error:
         raise AwayError(words(error, url.reveal()), "Look at the server's log.") from None
     return [_transaction(row) for row in rows]
