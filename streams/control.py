@@ -38,6 +38,8 @@ BRAKE = "brake"
 SWEEP = "sweep"
 #: what the last `reconcile` found.
 RECONCILE = "reconcile"
+#: the state of the go-live (streams/cutover/record.py).
+CUTOVER = "cutover"
 #: what the guard remembers of the source, each fault that stands until a repair (its slug behind it), the repair, and
 #: which tables with credentials are read.
 SOURCE = "source"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 import shlex
@@ -46,10 +45,9 @@ def faust_calls() -> list[str]:
 
 def own_commands() -> dict[str, click.Command]:
     group = click.Group()
-    for module in commands.__dict__.values():
-        if inspect.ismodule(module) and hasattr(module, "commands"):
-            for command in module.commands(SETTINGS):
-                group.add_command(command)
+    for module in commands._MODULES:
+        for command in module.commands(SETTINGS):
+            group.add_command(command)
     found: dict[str, click.Command] = {}
 
     def walk(path: str, command: click.Command) -> None:
