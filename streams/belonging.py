@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 
 from streams import kafka
 from streams.control import IDENTITY, TABLES
-from streams.cutover import record
+from streams.cutover import finished
 from streams.identity import Identity, RefusedError, compare
 from streams.legacy import SYSTEM, LegacyAwayError
 from streams.source import reading
@@ -43,7 +43,7 @@ class Belonging:
         Raises:
             RefusedError: the state belongs to another place, or the pipeline is being taken down.
         """
-        if why := record.refusal(self._pipeline.control.state):
+        if why := finished.refused_by_topic(self._pipeline.control.state):
             raise RefusedError(why)
         self.identity = Identity.of(self._pipeline.settings, await self._source(), topic)
         await self._first_or_same()
@@ -107,7 +107,7 @@ class Belonging:
         not know, and read it again without that row. Nor is a pipeline that is being taken down.
         """
         state = self._pipeline.control.state
-        if why := record.refusal(state) or reading.refusal(state, self._pipeline.settings):
+        if why := finished.refused_by_topic(state) or reading.refusal(state, self._pipeline.settings):
             self._pipeline.app.refuse(why)
         recorded = self._pipeline.control.identity
         if recorded is None or not self.identified.is_set() or recorded["source"] == self._pipeline.legacy.expected:

@@ -33,13 +33,14 @@ IDENTITY = "identity"
 DELIVERY = "delivery"
 #: the same for deletes alone.
 DELETES = "delivery/deletes"
+#: the go-live (streams/cutover/record.py), and, with a user behind it, who may stay as it is.
+CUTOVER = "cutover"
+SIGN_OFFS = "cutover/sign-off/"
 BRAKE = "brake"
 #: the last request for a sweep, and, with /PARTITION behind it, what the owner of a partition answers.
 SWEEP = "sweep"
 #: what the last `reconcile` found.
 RECONCILE = "reconcile"
-#: the state of the go-live (streams/cutover/record.py).
-CUTOVER = "cutover"
 #: what the guard remembers of the source, each fault that stands until a repair (its slug behind it), the repair, and
 #: which tables with credentials are read.
 SOURCE = "source"

@@ -96,7 +96,7 @@ class App(faust.App):
 
     async def on_first_start(self) -> None:
         """Check what must hold before anything is read, then connect."""
-        if sentence := finished.refusal(self.pipeline_settings):  # before Faust makes its folders
+        if sentence := finished.refused_by_file(self.pipeline_settings):  # before Faust makes its folders
             refuse(sentence)
         await super().on_first_start()
         try:

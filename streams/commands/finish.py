@@ -11,8 +11,9 @@ import click
 
 from streams.commands import base, consent, recording
 from streams.cutover import archive, plan
-from streams.cutover.finished import FILE, FINISHED, when
+from streams.cutover.finished import FILE
 from streams.cutover.plan import FinishError, Step
+from streams.cutover.record import FINISHED, moment
 from streams.cutover.takedown import Takedown
 from streams.doctor.asking import AwayError
 from streams.screen import WORDS
@@ -63,15 +64,18 @@ async def _finish(settings: Settings, world: Takedown, folder: Path, *, yes: boo
     if not plan.steps(facts):
         assert world.seen.noted is not None
         who = f"{world.seen.noted.who}@{world.seen.noted.host}"
-        said = f"finished already, at {when(world.seen.noted.at)} by {who}: there is nothing left to do here"
+        said = f"finished already, at {moment(world.seen.noted.at)} by {who}: there is nothing left to do here"
         consent.done("\n".join([said, *_stays(settings, world.seen, folder)]), as_json=as_json, changed=False, **body)
         return base.OK
     if not yes:
-        users = await archive.count(settings) if Step.ARCHIVE in plan.steps(facts) else None
-        would = _would(settings, world.seen, folder, users)
+        users: dict[str, int] | None = None
+        unread: int | None = None
+        if Step.ARCHIVE in plan.steps(facts):
+            users, unread = await archive.count(settings)
+        would = _would(settings, world.seen, folder, _users(users, unread))
         if not as_json:
             _echo(_stays(settings, world.seen, folder))
-        consent.preview(would, as_json=as_json, users=users, **body)
+        consent.preview(would, as_json=as_json, users=users, records_unread=unread, **body)
         return base.OK
     _assert_writable(folder)
     told: list[str] = []
@@ -110,14 +114,14 @@ def _stays(settings: Settings, seen: Seen, folder: Path) -> list[str]:
     ]
 
 
-def _would(settings: Settings, seen: Seen, folder: Path, users: dict[str, int] | None) -> list[str]:
+def _would(settings: Settings, seen: Seen, folder: Path, users: str) -> list[str]:
     source, facts = settings.source, seen.facts
     gone = f"{settings.topics.control} and {folder / FILE}"
     words = {
         Step.NOTE: f"write into {gone} that the end has begun: from then on no worker starts, and there is no way back",
         Step.CONNECTOR: f"stop the connector {source.name}, delete its position and remove it",
         Step.DATABASE: f"take back in the legacy database: {', '.join(facts.database)} (statements: `cdc sql disable`)",
-        Step.ARCHIVE: f"keep ledger without secrets, audit and certificate in {folder}{_users(users)}",
+        Step.ARCHIVE: f"keep ledger without secrets, audit and certificate in {folder}{users}",
         Step.FOLDERS: f"delete the local state in {', '.join(facts.folders)}",
         Step.TOPICS: f"delete the topics {', '.join(facts.topics)}",
         Step.CONTROL: f"delete the topic {settings.topics.control}, as the last one",
@@ -129,11 +133,13 @@ def _would(settings: Settings, seen: Seen, folder: Path, users: dict[str, int] |
     return [*lines, *(["do so without a certificate: the GO has none"] if no_certificate else [])]
 
 
-def _users(users: dict[str, int] | None) -> str:
+def _users(users: dict[str, int] | None, unread: int | None) -> str:
+    """Who and what is not sent any more."""
     if users is None:
         return ""
     parts = [f"{number:,} {WORDS.get(where, where.replace('_', ' '))}" for where, number in sorted(users.items())]
-    return f": {sum(users.values()):,} users ({', '.join(parts) or 'nobody'}), of whom nothing is sent any more"
+    behind = f"; {unread:,} records that nobody has joined are deleted unread" if unread else ""
+    return f": {sum(users.values()):,} users ({', '.join(parts)}), of whom nothing is sent any more{behind}"
 
 
 def _echo(lines: list[str]) -> None:

@@ -21,7 +21,7 @@ from streams.audit import topic as audit
 from streams.audit.fingerprint import digests, fingerprint
 from streams.audit.records import Hiding
 from streams.cutover.finished import Archive, replaced
-from streams.offline import read_everyone
+from streams.offline import read_behind, read_everyone
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -43,6 +43,7 @@ async def write(settings: Settings, folder: Path, noted: Finish) -> Archive:
     """
     name = f"{settings.app_id}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(noted.began))}.zip"
     part, users = folder / f".{name}.part", Counter[str]()
+    unread = await read_behind(settings)
     with _private(part) as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as pack:
             with _member(pack, "ledger.jsonl") as out:
@@ -57,19 +58,19 @@ async def write(settings: Settings, folder: Path, noted: Finish) -> Archive:
                 with _member(pack, "certificate.json") as out:
                     out.write(orjson.dumps(noted.certificate, option=orjson.OPT_INDENT_2) + b"\n")
             with _member(pack, "about.json") as out:
-                out.write(orjson.dumps(_about(settings, noted, users), option=orjson.OPT_INDENT_2) + b"\n")
+                out.write(orjson.dumps(_about(settings, noted, users, unread), option=orjson.OPT_INDENT_2) + b"\n")
         file.flush()
         os.fsync(file.fileno())
     replaced(part, folder / name)
-    return Archive(name, digest(folder / name), dict(users), len(records))
+    return Archive(name, digest(folder / name), dict(users), len(records), unread)
 
 
-async def count(settings: Settings) -> dict[str, int]:
-    """Users by situation, by reading both changelogs."""
+async def count(settings: Settings) -> tuple[dict[str, int], int]:
+    """Users by situation, by reading both changelogs; and records that no worker has joined."""
     users = Counter[str]()
     async for line in lines(settings):
         users[line["situation"]] += 1
-    return dict(users)
+    return dict(users), await read_behind(settings)
 
 
 async def lines(settings: Settings) -> AsyncIterator[dict[str, Any]]:
@@ -122,7 +123,7 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _about(settings: Settings, noted: Finish, users: Counter[str]) -> dict[str, Any]:
+def _about(settings: Settings, noted: Finish, users: Counter[str], unread: int) -> dict[str, Any]:
     return {
         "pipeline": settings.app_id,
         "began": noted.began,
@@ -132,6 +133,7 @@ def _about(settings: Settings, noted: Finish, users: Counter[str]) -> dict[str, 
         "mapping_id": settings.mapping.id,
         "configuration": fingerprint(digests(settings)),
         "users": dict(users),
+        "records_unread": unread,
         "certificate": noted.certificate is not None,
     }
 

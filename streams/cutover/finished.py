@@ -6,21 +6,22 @@ It is the truth when the control topic is gone. While it is there, no worker tha
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from streams.cutover import record as golive
+from streams.cutover.record import FINISHED, FINISHING, moment
 from streams.identity import RefusedError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from streams.settings import Settings
 
 FILE = "finished.json"
-FINISHING, FINISHED = "finishing", "finished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +35,16 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """What was kept: the file beside this record, users by situation, and records of the audit."""
+    """What was kept: the file beside this record, users by situation, and records of the audit.
+
+    `unread`: records of `legacy.identity` that no worker had joined, and that went so.
+    """
 
     file: str
     sha256: str
     users: dict[str, int]
     audit: int
+    unread: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +117,8 @@ def replaced(temporary: Path, path: Path) -> None:
         os.close(folder)
 
 
-def refusal(settings: Settings) -> str:
-    """Why no worker of this pipeline may start; "" when it may."""
+def refused_by_file(settings: Settings) -> str:
+    """Why no worker of this pipeline may start, by the file; "" when it may."""
     folder = settings.archive_folder
     if folder is None:
         return ""
@@ -126,15 +131,22 @@ def refusal(settings: Settings) -> str:
     if record.state == FINISHED:
         return (
             f"this pipeline has ended: `cutover finish` of {record.who}@{record.host} took everything away at "
-            f"{when(record.at)} ({folder / FILE}). Disable this service; a new migration needs an app_id and an "
+            f"{moment(record.at)} ({folder / FILE}). Disable this service; a new migration needs an app_id and an "
             "archive folder of its own."
         )
     return (
         f"this pipeline is being taken down: `cutover finish` of {record.who}@{record.host} began at "
-        f"{when(record.began)} ({folder / FILE}). Disable this service, and let `cutover finish --yes` come to its end."
+        f"{moment(record.began)} ({folder / FILE}). Disable this service, and let `cutover finish --yes` come to its "
+        "end."
     )
 
 
-def when(moment: float) -> str:
-    """A moment as people read it."""
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(moment))
+def refused_by_topic(state: Mapping[str, Any]) -> str:
+    """Why no worker may start or run on, by the control topic; "" when it may."""
+    record = golive.read(state)
+    if record is None or record.state not in (FINISHING, FINISHED):
+        return ""
+    return (
+        f"this pipeline is being taken down: `cutover finish` of {record.who}@{record.host} began at "
+        f"{moment(record.at)}. Disable this service, and let `cutover finish --yes` come to its end."
+    )

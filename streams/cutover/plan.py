@@ -19,8 +19,8 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from streams.cutover.finished import FILE, FINISHED, FINISHING
-from streams.cutover.record import GO
+from streams.cutover.finished import FILE
+from streams.cutover.record import FINISHED, FINISHING, GO
 from streams.identity import RefusedError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from aiokafka.errors import KafkaError
@@ -14,8 +14,9 @@ from streams.audit.records import Actor
 from streams.causes import why
 from streams.cutover import archive, finished, folders, plan, record
 from streams.cutover.asking import remains
-from streams.cutover.finished import FILE, FINISHED, FINISHING, Finish
+from streams.cutover.finished import FILE, Finish
 from streams.cutover.plan import FinishError, Step
+from streams.cutover.record import FINISHED, FINISHING
 from streams.doctor.asking.database import words
 from streams.identity import RefusedError
 from streams.kafka import UnconfirmedError
@@ -100,18 +101,18 @@ class Takedown:
 
     async def _note(self) -> str:
         """The control topic first: while a file says that the end has begun, the topic has said so before."""
-        assert self.seen.record is not None
-        now, actor = time.time(), Actor.here()
-        begun = replace(self.seen.record, state=FINISHING, at=now, who=actor.name, host=actor.host)
+        known, now = self.seen.record, time.time()
+        assert known is not None
+        kept: dict[str, Any] = {"marker": known.marker, "certificate": known.certificate, "why": known.why}
         async with Controls(self._settings) as control:
-            await record.write(control, begun)
+            begun = await record.write(control, FINISHING, at=now, **kept)
         noted = self.seen.noted or Finish(
             pipeline=self._settings.app_id,
             state=FINISHING,
             began=now,
             at=now,
-            who=actor.name,
-            host=actor.host,
+            who=begun.who,
+            host=begun.host,
             topic=self.seen.topic,
             workers=self.seen.workers,
             certificate=begun.certificate,
@@ -134,6 +135,7 @@ class Takedown:
         kept = await archive.write(self._settings, self._folder, self.seen.noted)
         finished.write(self._folder, replace(self.seen.noted, archive=kept))
         without = "" if self.seen.noted.certificate is not None else "; there was no certificate"
+        without += f"; {kept.unread:,} records were never joined" if kept.unread else ""
         what = f"{sum(kept.users.values()):,} users, {kept.audit:,} records of the audit"
         return f"{self._folder / kept.file}: {what}{without}"
 

@@ -6,7 +6,7 @@ import os
 import socket
 import stat
 import zipfile
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
@@ -21,11 +21,11 @@ from streams import ledger, snapshots
 from streams.belonging import Belonging
 from streams.commands import base, finish, recording
 from streams.control import CUTOVER, IDENTITY
-from streams.cutover import archive, finished, folders, plan, record, takedown
+from streams.cutover import archive, finished, folders, plan, takedown
 from streams.cutover.asking import remains
-from streams.cutover.finished import FILE, FINISHED, FINISHING, Finish, Worker
+from streams.cutover.finished import FILE, Finish, Worker
 from streams.cutover.plan import Facts, FinishError, Step, own_topics, steps
-from streams.cutover.record import GO, Record
+from streams.cutover.record import FINISHED, FINISHING, GO, Marker, Record
 from streams.cutover.takedown import Takedown
 from streams.doctor.asking import AwayError
 from streams.identity import DataFolder, RefusedError
@@ -88,8 +88,8 @@ class Place:
         self.settings = replace(SETTINGS, path=path / "pipeline.toml", archive="kept", source=source)
         self.folder = path / "kept"
         self.topics = {*own_topics(SETTINGS), TOPICS.control}
-        go = Record(GO, 1_800_000_000.0, "anna", "db1", {"id": "m", "lsn": 7}, CERTIFICATE, "everybody is there")
-        self.state: dict[str, Any] = {CUTOVER: asdict(go), IDENTITY: OURS}
+        go = Record(GO, 1_800_000_000.0, "anna", "db1", Marker("m", 7), CERTIFICATE, "everybody is there")
+        self.state: dict[str, Any] = {CUTOVER: go.body(), IDENTITY: OURS}
         self.connector = ["configuration", "position", "task"]
         self.database = list(DATABASE)
         self.members: list[str] = []
@@ -106,6 +106,7 @@ class Place:
         monkeypatch.setattr(takedown, "_disable", self._disable)
         monkeypatch.setattr(topics, "remove", self._remove)
         monkeypatch.setattr(archive, "read_everyone", self._everyone)
+        monkeypatch.setattr(archive, "read_behind", self._behind)
         monkeypatch.setattr(archive.audit, "read", self._audit)
         monkeypatch.setattr(finished, "write", self._before(_WRITE))
         monkeypatch.setattr(archive, "replaced", self._before(_REPLACED))
@@ -160,6 +161,10 @@ class Place:
         assert TOPICS.audit in self.topics
         return AUDIT
 
+    async def _behind(self, settings: Settings) -> int:
+        assert TOPICS.identity in self.topics
+        return 5
+
     # what is done
 
     async def put(self, key: str, body: Any) -> None:
@@ -202,7 +207,7 @@ class Place:
     @property
     def begun(self) -> str:
         """Why no worker starts."""
-        return record.refusal(self.state) or finished.refusal(self.settings)
+        return finished.refused_by_topic(self.state) or finished.refused_by_file(self.settings)
 
     def assert_held(self) -> None:
         """At each moment: nothing goes before it is written down, and nothing before what is made of it."""
@@ -215,6 +220,7 @@ class Place:
         if noted is not None:
             assert not self.state or self.state[CUTOVER]["state"] == FINISHING, "the topic says it first"
             assert noted.certificate == CERTIFICATE
+            assert not self.state or self.state[CUTOVER]["marker"] == {"id": "m", "lsn": 7}
         if len(ours) < 8:
             assert noted is not None and archive.intact(self.folder, noted.archive)
         if TOPICS.control not in self.topics:
@@ -371,7 +377,7 @@ READY = Facts(state=GO, connector=True, sources=True, topics=("t",), control=Tru
         (replace(READY, workers=("w at h",)), "workers run still: w at h"),
         (Facts(noted=FINISHED, workers=("w at h",)), "workers run still"),
         (replace(READY, strange=("/data",)), "/data. Run this as the account of the workers"),
-        (replace(READY, sources=False), "`topics` names what misses"),
+        (replace(READY, sources=False), "`topics` names what is missing"),
         (Facts(noted=FINISHING, control=True, state=FINISHING), "bring the file back"),
         (replace(READY, noted=FINISHING, state=""), "the topics that are there know nothing of it"),
         (replace(READY, noted=FINISHING, state="aborted"), "the topics that are there know nothing of it"),
@@ -415,7 +421,7 @@ def at(folder: Path) -> Settings:
 
 
 def test_the_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    kept = finished.Archive("a.zip", "5e", {"in_sync": 2}, 7)
+    kept = finished.Archive("a.zip", "5e", {"in_sync": 2}, 7, 0)
     for noted in (NOTED, replace(NOTED, archive=kept, state=FINISHED, left=plan.left(Facts()))):
         finished.write(tmp_path, noted)
         assert finished.read(tmp_path) == noted
@@ -423,25 +429,26 @@ def test_the_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_no_worker_starts_while_the_record_is_there(tmp_path: Path) -> None:
-    assert finished.refusal(SETTINGS) == "" == finished.refusal(at(tmp_path))
-    assert finished.refusal(replace(at(tmp_path), archive="not/there")) == ""
+    here = at(tmp_path)
+    assert finished.refused_by_file(SETTINGS) == "" == finished.refused_by_file(here)
+    assert finished.refused_by_file(replace(here, archive="not/there")) == ""
     finished.write(tmp_path, NOTED)
-    assert "is being taken down: `cutover finish` of anna@db1 began at 2027-01-15 08:00:00 UTC" in finished.refusal(
-        at(tmp_path)
-    )
+    said = finished.refused_by_file(here)
+    assert "is being taken down: `cutover finish` of anna@db1 began at 2027-01-15 08:00:00 UTC" in said
     finished.write(tmp_path, replace(NOTED, state=FINISHED))
-    assert "has ended" in finished.refusal(at(tmp_path)) and "Disable this service" in finished.refusal(at(tmp_path))
+    said = finished.refused_by_file(here)
+    assert "has ended" in said and "Disable this service" in said
     finished.write(tmp_path, replace(NOTED, pipeline="another"))
-    assert finished.refusal(at(tmp_path)) == "", "it is another's"
+    assert finished.refused_by_file(here) == "", "it is another's"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"archive": null, "workers": [{}]}'])
 def test_a_record_that_cannot_be_read_lets_nobody_start(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text)
-    assert "is damaged" in finished.refusal(at(tmp_path))
+    assert "is damaged" in finished.refused_by_file(at(tmp_path))
     (tmp_path / FILE).unlink()
     (tmp_path / FILE).mkdir()
-    assert "cannot be read (Is a directory)" in finished.refusal(at(tmp_path))
+    assert "cannot be read (Is a directory)" in finished.refused_by_file(at(tmp_path))
 
 
 async def test_the_record_of_another_name_is_not_gone_on_with(place: Place) -> None:
@@ -466,7 +473,7 @@ class _Control(SimpleNamespace):
 
 
 async def test_a_worker_ends_when_the_end_begins() -> None:
-    begun = {CUTOVER: asdict(Record(FINISHING, 1_800_000_000.0, "anna", "db1"))}
+    begun = {CUTOVER: Record(FINISHING, 1_800_000_000.0, "anna", "db1").body()}
     refused: list[str] = []
     worker: Any = Belonging(
         SimpleNamespace(  # type: ignore[arg-type]
@@ -478,8 +485,8 @@ async def test_a_worker_ends_when_the_end_begins() -> None:
     await worker.follow()
     assert "`cutover finish` of anna@db1" in refused[0]
     for state in ("go", "freezing", "aborted"):
-        assert record.refusal({CUTOVER: asdict(Record(state, 1.0, "anna", "db1"))}) == ""
-    assert record.refusal({}) == "" and record.read({}) is None
+        assert finished.refused_by_topic({CUTOVER: Record(state, 1.0, "anna", "db1").body()}) == ""
+    assert finished.refused_by_topic({}) == ""
 
 
 # -- local state ------------------------------------------------------------------------------------------------------
@@ -554,6 +561,7 @@ async def test_the_archive_has_everybody_and_no_secret(place: Place) -> None:
     ]  # fmt: skip
     assert (users[0]["ledger"]["sub"], users[0]["ledger"]["state"]) == ("sub-1", "confirmed")
     assert noted.archive.users == {"in_sync": 1, "pending": 2, "unknown": 1}
+    assert noted.archive.unread == orjson.loads(texts["about.json"])["records_unread"] == 5
     assert orjson.loads(texts["certificate.json"]) == CERTIFICATE
     assert orjson.loads(texts["audit.jsonl"])["arguments"] == ["--why", "go-live"]
     everything = "".join([*texts.values(), (place.folder / FILE).read_text()])
@@ -581,7 +589,7 @@ def test_without_yes_it_says_what_it_would_do_and_changes_nothing(place: Place) 
     for words in (
         "This would:",
         "take back in the legacy database: replication slot cidaas_sync, publication cidaas_sync",
-        "4 users (1 in sync, 2 pending, 1 unknown), of whom nothing is sent any more",
+        "4 users (1 in sync, 2 pending, 1 unknown), of whom nothing is sent any more; 5 records that nobody has joined",
         f"delete the local state in {place.data}",
         f"delete the topic {TOPICS.control}, as the last one",
         "not to be seen from here: on db2: disable the service of worker db2:6066",
@@ -590,7 +598,7 @@ def test_without_yes_it_says_what_it_would_do_and_changes_nothing(place: Place) 
         assert words in said.stdout, said.stdout
     body = orjson.loads(place.say("--json").stdout)
     assert body["changed"] is False and len(body["would"]) == len(Step)
-    assert (body["state"], body["users"]["pending"], body["archive"]) == (GO, 2, None)
+    assert (body["state"], body["users"]["pending"], body["records_unread"], body["archive"]) == (GO, 2, 5, None)
 
 
 def test_with_yes_it_is_done_and_proved(place: Place) -> None:

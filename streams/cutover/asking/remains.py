@@ -17,8 +17,9 @@ from streams.audit.records import WORKER
 from streams.causes import why
 from streams.control import IDENTITY
 from streams.cutover import archive, finished, folders, record
-from streams.cutover.finished import FINISHED, Worker
+from streams.cutover.finished import Worker
 from streams.cutover.plan import Facts, own_topics
+from streams.cutover.record import FINISHED
 from streams.doctor.asking import AwayError
 from streams.doctor.asking.broker import administering
 from streams.doctor.asking.database import connected, words
@@ -86,7 +87,7 @@ async def look(settings: Settings, folder: Path) -> Seen:
         connector=connector,
         database=database,
         archived=noted is not None and archive.intact(folder, noted.archive),
-        sources={names.snapshots, names.ledger, names.audit} <= there,
+        sources={names.identity, names.snapshots, names.ledger, names.audit} <= there,
         topics=tuple(name for name in own_topics(settings) if name in there),
         control=control,
         **_local(local, members),
