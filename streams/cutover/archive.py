@@ -148,7 +148,8 @@ def _private(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _member(pack: zipfile.ZipFile, name: str) -> Iterator[Any]:
-    about = zipfile.ZipInfo(name, time.gmtime()[:6])
+    year, month, day, hour, minute, second, *_ = time.gmtime()
+    about = zipfile.ZipInfo(name, (year, month, day, hour, minute, second))
     about.compress_type, about.external_attr = zipfile.ZIP_DEFLATED, 0o600 << 16
     with pack.open(about, "w", force_zip64=True) as out:
         yield out

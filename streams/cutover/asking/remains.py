@@ -114,7 +114,7 @@ async def _kafka(settings: Settings) -> tuple[frozenset[str], tuple[str, ...]]:
     """All topics, and the members of the workers' group: each worker that has come as far as to read."""
     async with administering(settings) as admin:
         there = frozenset(await admin.list_topics())
-        members = []
+        members: list[str] = []
         for answer in await admin.describe_consumer_groups([settings.app_id]):
             for code, _group, _state, _type, _protocol, found, *_ in answer.groups:
                 if code:
