@@ -12,6 +12,7 @@ from aiokafka import TopicPartition
 
 from streams import kafka
 from streams.control import IDENTITY, TABLES
+from streams.cutover import finished
 from streams.identity import Identity, RefusedError, compare
 from streams.legacy import SYSTEM, LegacyAwayError
 from streams.source import reading
@@ -40,8 +41,10 @@ class Belonging:
         """Compare with what is recorded; `topic` is the birth id of `legacy.identity`.
 
         Raises:
-            RefusedError: the state belongs to another place.
+            RefusedError: the state belongs to another place, or the pipeline is being taken down.
         """
+        if why := finished.refused_by_topic(self._pipeline.control.state):
+            raise RefusedError(why)
         self.identity = Identity.of(self._pipeline.settings, await self._source(), topic)
         await self._first_or_same()
         await self._assert_not_emptied()
@@ -101,9 +104,10 @@ class Belonging:
         """Believe the database that a person has accepted as this pipeline's source since the start (M8).
 
         Other tables are no longer ours to read: this worker would set aside whoever has a row in a table that it does
-        not know, and read it again without that row.
+        not know, and read it again without that row. Nor is a pipeline that is being taken down.
         """
-        if why := reading.refusal(self._pipeline.control.state, self._pipeline.settings):
+        state = self._pipeline.control.state
+        if why := finished.refused_by_topic(state) or reading.refusal(state, self._pipeline.settings):
             self._pipeline.app.refuse(why)
         recorded = self._pipeline.control.identity
         if recorded is None or not self.identified.is_set() or recorded["source"] == self._pipeline.legacy.expected:

@@ -100,6 +100,13 @@ async def read_known(settings: Settings, number: int) -> dict[bytes, Known]:
     return {key: Known(*kept, entries.get(key, none) != none) for key, kept in snaps.items()}
 
 
+async def read_everyone(settings: Settings, number: int) -> dict[bytes, tuple[snapshots.Head | None, bytes | None]]:
+    """All users of this partition in the order of their ids: the header of the snapshot, and the ledger entry."""
+    snaps = await _table(settings, TableKind.SNAPSHOTS, settings.topics.snapshots, number, _head)
+    entries = await _table(settings, TableKind.LEDGER, settings.topics.ledger, number, _value)
+    return {key: (snaps.get(key), entries.get(key)) for key in sorted(snaps.keys() | entries.keys())}
+
+
 async def first_since(settings: Settings, moment: float) -> dict[int, int]:
     """The first offset of each partition of `legacy.identity` that was written at this moment (Unix seconds) or later.
 

@@ -92,7 +92,7 @@ class Pipeline:
         self.control = Control(self.settings.topics, self.producer, self.new_consumer)
         self.control.on_failure = self._fail
         await self.control.start()
-        self.logbook = Logbook(self.settings, self.producer, self.name)
+        self.logbook = Logbook(self.settings, self.producer, self.name, str(self.app.folder.path.resolve()))
         self.legacy = Legacy(self.settings)
         self.delivery = Delivery(self)
         self.rereads = Rereads(self)

@@ -21,6 +21,7 @@ from yarl import URL
 from streams import failpoints
 from streams import identity as identities
 from streams.causes import why
+from streams.cutover import finished
 from streams.kafka import tls
 from streams.pipeline import Pipeline
 from streams.settings import ConfigError
@@ -95,6 +96,8 @@ class App(faust.App):
 
     async def on_first_start(self) -> None:
         """Check what must hold before anything is read, then connect."""
+        if sentence := finished.refused_by_file(self.pipeline_settings):  # before Faust makes its folders
+            refuse(sentence)
         await super().on_first_start()
         try:
             self._assert_faust()

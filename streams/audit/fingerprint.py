@@ -21,6 +21,7 @@ _PLACES = {
     "app_id": "pipeline.app_id",
     "partitions": "pipeline.partitions",
     "replication_factor": "pipeline.replication_factor",
+    "archive": "cutover.archive",
     "source.users": "tables.users",
     "source.credentials": "tables.credentials",  # of several, the others are told apart by their names
 }

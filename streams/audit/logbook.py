@@ -32,14 +32,15 @@ _ASKING, _LAST = 3.0, 1.0
 class Logbook:
     """The two records of one worker's life. What cannot be written is logged: a worker without them is a whole one."""
 
-    def __init__(self, settings: Settings, producer: AIOKafkaProducer, worker: str) -> None:
+    def __init__(self, settings: Settings, producer: AIOKafkaProducer, worker: str, folder: str = "") -> None:
+        """`folder` is the data folder of this worker: what `cutover finish` will have to delete."""
         self._settings, self._producer = settings, producer
         found = digests(settings)
         self._act = Act(
             WORKER,
             [],
             Actor.here(),
-            {"worker": worker, "fingerprint": fingerprint(found), "settings": found, "versions": {}},
+            {"worker": worker, "folder": folder, "fingerprint": fingerprint(found), "settings": found, "versions": {}},
         )
         self._beginning: asyncio.Task[bool] | None = None
 

@@ -13,7 +13,7 @@ from streams.control import IDENTITY, TABLES
 from streams.offline import Controls, control_state
 from streams.source import connector as source_connector
 from streams.source import reading
-from streams.source.connect import Connect, ConnectError, ConnectRefused, cause
+from streams.source.connect import Connect, ConnectError, ConnectRefused, cause, unregister
 from streams.source.keeping import keeping
 from streams.source.look import look_once
 from streams.source.repair import open_note
@@ -250,10 +250,7 @@ async def _remove(settings: Settings, connect: Connect, *, yes: bool, as_json: b
         ]
         consent.preview(steps, as_json=as_json, connector=name)
         return base.OK
-    if there:
-        await connect.stop(name)
-        await connect.delete_offsets(name)
-    gone = await connect.delete(name)
+    gone = await unregister(connect, name)
     said = f"connector {name} removed" if gone else f"connector {name} was not there"
     consent.done(said, as_json=as_json, changed=gone, connector=name)
     return base.OK

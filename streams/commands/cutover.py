@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streams.census import domains
-from streams.commands import base, checklist, golive
+from streams.commands import base, checklist, finish, golive
 from streams.commands.census import take
 from streams.commands.status import collect
 from streams.cutover import domain, first_day, freeze, pipeline, users
@@ -64,7 +64,7 @@ def commands(settings: Settings) -> list[click.Command]:
     async def check(census: bool, as_json: bool) -> int:
         return checklist.show(await reports(settings, census=census), as_json=as_json)
 
-    for command in golive.commands(settings):
+    for command in (*golive.commands(settings), *finish.commands(settings)):
         cutover.add_command(command)
     return [cutover]
 

@@ -29,9 +29,12 @@ if TYPE_CHECKING:
 class Effect:
     """What a command has said of its effect so far; `changed` None is *not known*."""
 
-    def __init__(self) -> None:
+    def __init__(self, pen: Pen) -> None:
         self.said: list[str] = []
         self.changed: bool | None = None
+        #: no end is written: the audit goes with the command.
+        self.left = False
+        self.pen = pen
 
 
 _effect: ContextVar[Effect | None] = ContextVar("effect", default=None)
@@ -42,6 +45,16 @@ def effect(said: str, *, changed: bool) -> None:
     if (noted := _effect.get()) is not None:
         noted.said.append(said)
         noted.changed = bool(noted.changed) or changed
+
+
+async def leave() -> None:
+    """Write no more: the command that runs takes the audit away, and keeps how it ended in a place of its own.
+
+    The connection is closed, because one that asks for a topic may make it again.
+    """
+    if (noted := _effect.get()) is not None and not noted.left:
+        noted.left = True
+        await noted.pen.close()
 
 
 def _with_yes(*, yes: bool, **_: Any) -> bool:
@@ -77,7 +90,8 @@ def recorded(settings: Settings, acts: Callable[..., bool] = _with_yes) -> Calla
 
 
 async def _record(settings: Settings, command: Command, options: dict[str, Any]) -> int | None:
-    hiding, pen, noted = Hiding.of(settings), Pen(settings), Effect()
+    hiding, pen = Hiding.of(settings), Pen(settings)
+    noted = Effect(pen)
     name, arguments = _called()
     act = Act(name, words_of(arguments, hiding), Actor.here())
     missing = await pen.write(act.began())
@@ -96,7 +110,8 @@ async def _record(settings: Settings, command: Command, options: dict[str, Any])
         said = hiding("; ".join(noted.said))
         end = act.ended(code or base.OK, said, changed=noted.changed, late=bool(missing))
         # Whoever is refused reads one sentence: nothing was done that the audit could miss.
-        await asyncio.shield(_finish(pen, end, silent=refused and not noted.changed))
+        if not noted.left:
+            await asyncio.shield(_finish(pen, end, silent=refused and not noted.changed))
     return code
 
 

@@ -87,9 +87,11 @@ def read(root: Section, env: Environment, path: Path) -> Settings:
         delivery=_delivery(root.table("delivery"), env),
         brake=_brake(root.table("brake")),
         mapping=replace(mapping, id=_mapping_id(mapping, source, cidaas)),
-        cutover=_cutover(root.table("cutover")),
         certificate_key=env.certificate_key(),
     )
+    evening = root.table("cutover")
+    settings = replace(settings, cutover=_cutover(evening), archive=evening.text("archive"))
+    evening.close()
     root.close()
     return settings
 
@@ -198,7 +200,6 @@ def _cutover(section: Section) -> Cutover | None:
         section.wrong(missing, "is missing", "Write domain and target, or neither.")
     elif domain is not None and domain == target:
         section.wrong("target", "is the domain itself", "Write the name that the domain has to lead to.")
-    section.close()
     return None if domain is None or target is None else Cutover(domain, target)
 
 

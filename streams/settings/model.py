@@ -367,6 +367,13 @@ class Settings:
     cutover: Cutover | None = None
     #: signs the certificate of the go-live; None: nobody has set one.
     certificate_key: Secret | None = None
+    #: the folder in which `cutover finish` keeps what stays, as the file has it.
+    archive: str | None = None
+
+    @property
+    def archive_folder(self) -> Path | None:
+        """That folder; a relative one begins at the folder of the file. None: the file does not say it."""
+        return None if self.archive is None else (self.path.parent / self.archive).absolute()
 
     def require(self, *variables: str) -> tuple[str, ...]:
         """Return the values of these environment variables, in this order.

@@ -256,6 +256,17 @@ class Connect:
         return f"Kafka Connect at {self.url} {what} CONNECT_USER {self._user} ({status})"
 
 
+async def unregister(connect: Connect, name: str) -> bool:
+    """Stop a connector, forget its position and remove it; return whether there was one. Its slot stays.
+
+    Safe to repeat, also after a kill in the middle.
+    """
+    if await connect.status(name) is not None:
+        await connect.stop(name)
+        await connect.delete_offsets(name)
+    return await connect.delete(name)
+
+
 def cause(trace: str | None) -> str:
     """Say why a task failed: the first line of its trace, and the innermost cause, which is the telling one."""
     lines = (trace or "no reason given").splitlines()

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from streams.causes import named, why
 from streams.kafka import connection
 from streams.source.births import complete_births, read_births
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Collection, Mapping
 
     from streams.settings import Settings
 
@@ -121,6 +121,32 @@ async def ensure(settings: Settings) -> list[str]:
     if problem := await complete_births(settings, new=settings.topics.identity in made):
         raise TopicError(problem)
     return made
+
+
+async def remove(settings: Settings, names: Collection[str]) -> None:
+    """Delete those of these topics that are there, and return when Kafka shows none of them (TopicError).
+
+    Their files go a moment later (`file.delete.delay.ms`).
+    """
+    async with _admin(settings) as admin:
+        there = await _partitions(admin)
+        if wanted := [name for name in names if name in there]:
+            answer = await admin.delete_topics(wanted)
+            for name, code, *_ in answer.topic_error_codes:
+                kind = for_code(code)
+                if code and kind is not UnknownTopicOrPartitionError:  # somebody else was quicker
+                    raise TopicError(
+                        f"topic {name} cannot be deleted ({named(kind)}): check this client's right to delete topics, "
+                        "and that the brokers have no delete.topic.enable=false"
+                    )
+        deadline = time.monotonic() + SHOWN_WITHIN
+        while left := set(names) & (await _partitions(admin)).keys():
+            if time.monotonic() > deadline:
+                raise TopicError(
+                    f"topic {min(left)} was deleted, and is still there after {SHOWN_WITHIN:.0f} s: look whether all "
+                    "brokers run, and whether somebody makes it again"
+                )
+            await asyncio.sleep(0.05)  # a broker does not say when it has heard of it
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from world import World
 
 from streams import explain, views
 from streams.cidaas.refusals import Reason
+from streams.cutover.plan import own_topics
 from streams.ledger import PURGE_NOT_PROVED
 from streams.source.connector import connector_config
 from streams.source.guard import LOST
@@ -61,7 +62,10 @@ def test_each_topic_is_named_where_data_lie_and_where_they_are_deleted() -> None
     where, rest = PERSONAL.split("## Where users' data lie")[1].split("## Where the pipeline's secrets lie")
     (deletes,) = re.findall(r"for topic in (.*?); do", rest)
     topics = [topic.name for topic in topic_table(SETTINGS)]
-    assert deletes.split() == topics
+    by_command = {*own_topics(SETTINGS), SETTINGS.topics.control}
+    assert deletes.split() == [topic for topic in topics if topic not in by_command]
+    assert topics.index(SETTINGS.topics.connect_configs) == len(by_command) == 9
+    assert "It deletes the first nine topics" in rest and "cutover finish --yes" in rest
     assert {topic for topic in topics if f"`{topic}`" not in where} == set()
 
 

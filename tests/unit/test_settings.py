@@ -255,6 +255,16 @@ def test_the_name_that_users_type_and_where_it_has_to_lead(tmp_path: Path) -> No
     assert read(tmp_path, EVENING).mapping.id == read(tmp_path, OWN_TABLE).mapping.id
 
 
+def test_where_what_stays_is_kept_begins_at_the_file(tmp_path: Path) -> None:
+    kept = read(tmp_path, EVENING + 'archive = "kept/here"\n')
+    assert kept.archive_folder == kept.path.parent / "kept" / "here"
+    assert kept.cutover == Cutover("login.example.com", "tenant.cidaas.de")
+    elsewhere = read(tmp_path, OWN_TABLE + '[cutover]\narchive = "/var/lib/kept"\n')
+    assert (str(elsewhere.archive_folder), elsewhere.cutover) == ("/var/lib/kept", None)
+    assert read(tmp_path, EVENING).archive_folder is None
+    assert elsewhere.mapping.id == read(tmp_path, OWN_TABLE).mapping.id
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
