@@ -41,6 +41,9 @@ BRAKE = "brake"
 SWEEP = "sweep"
 #: what the last `reconcile` found.
 RECONCILE = "reconcile"
+#: when it runs by itself, and how its last run ended.
+RECONCILE_PLAN = "reconcile/plan"
+RECONCILE_RAN = "reconcile/ran"
 #: what the guard remembers of the source, each fault that stands until a repair (its slug behind it), the repair, and
 #: which tables with credentials are read.
 SOURCE = "source"

@@ -53,7 +53,7 @@ class _Collector:
         for found in Found:
             swept.add_metric([found.value], last.get(found.value, 0))
         yield swept
-        yield from _reconciled(figures["reconcile"])
+        yield from _reconciled(figures["reconcile"], figures["reconcile_plan"])
         wrong = GaugeMetricFamily(
             "cidaas_sync_source_fault", "1 for each thing wrong with the source.", labels=["slug"]
         )
@@ -92,8 +92,8 @@ class _Collector:
         return None if found is None else found.seconds_left
 
 
-def _reconciled(kept: dict[str, Any] | None) -> Iterable[Any]:
-    """The last `reconcile`: what it found, and how old that is; -1 while there was none."""
+def _reconciled(kept: dict[str, Any] | None, planned: dict[str, Any] | None) -> Iterable[Any]:
+    """The last `reconcile`: what it found, and how old that is (-1: there was none); and how late the next one is."""
     differ = GaugeMetricFamily("cidaas_sync_reconcile_users", "What the last reconcile has found.", labels=["case"])
     found = kept["differences"] if kept is not None else {}
     for case in sorted(case.value for case in DIFFERENCES):
@@ -101,3 +101,6 @@ def _reconciled(kept: dict[str, Any] | None) -> Iterable[Any]:
     yield differ
     age = -1.0 if kept is None else max(0.0, time.time() - kept["at"])
     yield GaugeMetricFamily("cidaas_sync_reconcile_age_seconds", "Age of the last reconcile; -1: none.", value=age)
+    overdue = 0.0 if planned is None else max(0.0, time.time() - planned["due"])
+    text = "For how long a reconcile of the plan has been due; 0: it is not, or there is no plan."
+    yield GaugeMetricFamily("cidaas_sync_reconcile_overdue_seconds", text, value=overdue)

@@ -27,6 +27,7 @@ from streams.join import Join
 from streams.legacy import Legacy
 from streams.offline import partition_of
 from streams.parked import answer_brake
+from streams.recurring import Recurring
 from streams.rereads import Rereads
 from streams.runner import JOIN_DEADLINE, Runner
 from streams.state import Changelog, Partition, Store, TableKind, damage, records
@@ -98,6 +99,7 @@ class Pipeline:
         self.rereads = Rereads(self)
         self.sweep = Sweep(self)
         self.watch = Watch(self)
+        self.recurring = Recurring(self)
         self.join = Join(self.settings, self.send, self.delivery.joined, self.delivery.figures.stages)
         self._upkeep = [
             asyncio.create_task(self._watched(self._mark()), name="marks"),
@@ -107,6 +109,7 @@ class Pipeline:
             asyncio.create_task(self._watched(self.delivery.upserts.conflicts.run()), name="conflicts"),
             asyncio.create_task(self._watched(self.delivery.foreign.run()), name="foreign"),
             asyncio.create_task(self._watched(self.watch.run()), name="watch"),
+            asyncio.create_task(self._watched(self.recurring.run()), name="recurring"),
         ]
         await self.belonging.find_out(topic)
         self.logbook.begin()

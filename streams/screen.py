@@ -8,7 +8,7 @@ from typing import Any
 
 from streams.pauses import lasting
 from streams.quantities import duration, size
-from streams.reconcile import last
+from streams.reconcile import last, plan
 from streams.source.progress import READING, WAITING
 from streams.stages import WORDS as STAGES
 from streams.stages import Stage
@@ -127,6 +127,8 @@ def _users(body: dict[str, Any]) -> list[Row]:
         rows.append(("sweep", _sweep_row(body["sweep"])))
     if body["reconcile"]:
         rows.append(("last reconcile", last.words(body["reconcile"], body["at_unix_seconds"])))
+    if planned := body.get("reconcile_plan"):
+        rows.append(("reconcile", plan.words(planned, body["at_unix_seconds"])))
     rows += _go_live(body)
     if (only := body["only"]) is not None:
         rows.append(("delivery.only", f"the first {only}" if isinstance(only, int) else f"{len(only)} named users"))

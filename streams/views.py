@@ -19,6 +19,7 @@ from streams.jobs import Do
 from streams.ledger import Situation
 from streams.likeness import likeness
 from streams.orders import BY
+from streams.reconcile import plan
 from streams.source import faults
 from streams.spread import percentile, spread
 from streams.standing import Standing
@@ -136,6 +137,7 @@ def status(pipeline: Pipeline) -> dict[str, Any]:
         "rereads": {"done": pipeline.rereads.done, "trouble": pipeline.rereads.trouble},
         "sweep": summary(control.state, range(pipeline.settings.partitions)),
         "reconcile": control.state.get(RECONCILE),
+        "reconcile_plan": plan.shown(control.state),
         "cutover": record.shown(control.state),
         "late": after.late(control.state, pipeline.partitions()),
         "foreign_subs": delivery.foreign.waiting(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
+import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,11 @@ from streams.census.page import page
 from streams.cidaas.client import Cidaas
 from streams.commands import base, consent, files, orders, recording
 from streams.commands.progress import progress
-from streams.control import RECONCILE
+from streams.control import RECONCILE, RECONCILE_PLAN
 from streams.mapping import sub_of
 from streams.offline import Controls
-from streams.reconcile import last, repair, report
+from streams.quantities import duration
+from streams.reconcile import last, plan, repair, report
 from streams.reconcile.cases import CURES, REPAIRABLE, Case
 from streams.reconcile.passing import Passing
 from streams.reconcile.run import Result, Run
@@ -41,8 +43,8 @@ if TYPE_CHECKING:
 _KEY = 32
 
 
-def _repairs(*, repairs: bool, yes: bool, **_: Any) -> bool:
-    return repairs and yes
+def _changes(*, repairs: bool, every: str | None, yes: bool, **_: Any) -> bool:
+    return (repairs or every is not None) and yes
 
 
 def commands(settings: Settings) -> list[click.Command]:
@@ -67,11 +69,16 @@ def commands(settings: Settings) -> list[click.Command]:
     @click.option(
         "--only", type=click.Choice(list(REPAIRABLE)), multiple=True, help="With --repair: these cases and no others."
     )
+    @click.option(
+        "--every",
+        metavar="TIME",
+        help="Have the workers do this again and again, every 30min, 6h or 1d; never ends it. Compares nothing now.",
+    )
     @files.html_option
     @consent.yes_option
     @base.json_option
     @base.run
-    @recording.recorded(settings, _repairs)
+    @recording.recorded(settings, _changes)
     async def reconcile(
         sample: int | None,
         without_cidaas: bool,
@@ -79,14 +86,21 @@ def commands(settings: Settings) -> list[click.Command]:
         accept_foreign: bool,
         repairs: bool,
         only: tuple[str, ...],
+        every: str | None,
         file: Path | None,
         yes: bool,
         as_json: bool,
     ) -> int:
         if without_cidaas and sample is not None:
             base.fail("--sample is about users at cidaas, and --without-cidaas leaves them out: give one of the two")
+        if every is not None:
+            if repairs or only or file is not None:
+                base.fail("--every takes neither --repair, --only nor --html: what differs, a person puts right")
+            wanted = plan.seconds(every)
+            rate_ = None if without_cidaas else rate
+            return await _plan(settings, wanted, sample, rate_, accepted=accept_foreign, yes=yes, as_json=as_json)
         if (yes or only) and not repairs:
-            base.fail("--yes and --only belong to --repair: without it nothing is changed")
+            base.fail("--yes and --only belong to --repair and --every: without them nothing is changed")
         files.assert_writable(file)
         result, kept = await _compared(settings, sample, rate, cidaas=not without_cidaas, accepted=accept_foreign)
         found = report.build(result, kept)
@@ -104,6 +118,35 @@ def commands(settings: Settings) -> list[click.Command]:
         return base.WRONG if left > 0 else base.OK
 
     return [reconcile]
+
+
+async def _plan(
+    settings: Settings,
+    every: float | None,
+    sample: int | None,
+    rate: float | None,
+    *,
+    accepted: bool,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Write down when the workers compare by themselves, or that they do not any more."""
+    wanted = None
+    if every is not None:
+        wanted = plan.Plan(every, sample, rate, accepted, Actor.here().name, time.time())
+    said = "no reconcile by itself any more" if wanted is None else _planned(wanted)
+    if not yes:
+        consent.preview(f"the workers would be told: {said}.", as_json=as_json)
+        return base.OK
+    async with Controls(settings) as control:
+        await control.put(RECONCILE_PLAN, None if wanted is None else wanted.body())
+    consent.done(f"{said}. `status` shows it.", as_json=as_json, plan=None if wanted is None else wanted.body())
+    return base.OK
+
+
+def _planned(wanted: plan.Plan) -> str:
+    where = f"`reconcile {' '.join(wanted.words())}`"
+    return f"{where} every {duration(wanted.every)}, the first time at once, on the worker that owns partition 0"
 
 
 async def _compared(

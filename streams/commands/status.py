@@ -20,7 +20,7 @@ from streams.cutover import after, record
 from streams.identity import RefusedError
 from streams.kafka import UnconfirmedError
 from streams.offline import read_behind, read_control, read_written
-from streams.reconcile import last
+from streams.reconcile import last, plan
 from streams.refused import REMEDY
 from streams.screen import WIDTH, pause_row, render
 from streams.source import faults, guard, progress
@@ -81,6 +81,7 @@ class _Known:
     brake: dict[str, Any] | None = None
     sweep: dict[str, Any] | None = None
     reconcile: dict[str, Any] | None = None
+    reconcile_plan: dict[str, Any] | None = None
     cutover: dict[str, Any] | None = None
     faults: list[dict[str, Any]] = field(default_factory=list)
     notifications: list[dict[str, Any]] = field(default_factory=list)
@@ -144,6 +145,7 @@ async def collect(settings: Settings) -> dict[str, Any]:
         "snapshot_tables": [one.body() for one in await _tables(settings, source, known, now)],
         "sweep": known.sweep,
         "reconcile": known.reconcile,
+        "reconcile_plan": known.reconcile_plan,
         "cutover": known.cutover,
         "late": after.together(worker["late"] for worker in workers if worker.get("late")),
         "faults": known.faults,
@@ -182,7 +184,7 @@ async def _known(settings: Settings, source: Look, workers: list[dict[str, Any]]
     if told:
         names = ("paused", "deletes_paused", "brake", "sweep", "faults", "notifications")
         # A worker of an older version says nothing of these.
-        newer = {name: told[0].get(name) for name in ("reconcile", "cutover")}
+        newer = {name: told[0].get(name) for name in ("reconcile", "reconcile_plan", "cutover")}
         return _Known(**{name: told[0][name] for name in names}, **newer, wal_rate=rate)
     try:
         control = await read_control(settings, _KAFKA)
@@ -195,6 +197,7 @@ async def _known(settings: Settings, source: Look, workers: list[dict[str, Any]]
         brake={"tripped": brake.tripped(state)},
         sweep=summary(state, range(settings.partitions)),
         reconcile=state.get(RECONCILE),
+        reconcile_plan=plan.shown(state),
         cutover=record.shown(state),
         faults=[asdict(fault) for fault in faults.standing(state)],
         notifications=control.notifications,
@@ -312,6 +315,10 @@ def _problems(
     if (kept := body.get("reconcile")) and kept["differences"]:
         what = f"the last reconcile, {last.words(kept, time.time())}"
         add("differences", what, "Run `reconcile` again; with --repair it says what would put them right.")
+    planned = body.get("reconcile_plan")
+    if planned and not (body.get("cutover") or {}).get("over") and (why := plan.late(planned, time.time())):
+        remedy = "It is tried again by itself: run `reconcile` to see it; `reconcile --every never` ends the plan."
+        add("reconcile_overdue", why, remedy)
     age = body["heartbeat_age_seconds"]
     if workers and (age is None or age > 30):
         what = f"the source's last heartbeat came {age:.0f} s ago" if age else "no heartbeat of the source has come yet"
