@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psycopg
 
+from demo.job.evening import EveningError
 from demo.job.machine import InterruptedDemoError, Machine
 from demo.job.marker import Marker, RefusedError, alone, decide
 from demo.job.run import Demo
@@ -113,7 +114,7 @@ def main() -> int:
     except (RefusedError, Missing, ConfigError) as error:
         print(error, file=sys.stderr)
         return 2
-    except (StackError, ConnectError, TopicError, OracleError, psycopg.Error) as error:
+    except (StackError, ConnectError, TopicError, OracleError, EveningError, psycopg.Error) as error:
         print(str(error).strip(), file=sys.stderr)
         return 1
     except (InterruptedDemoError, KeyboardInterrupt):

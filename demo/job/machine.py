@@ -93,6 +93,11 @@ class Machine:
         await self._stubborn(self.stack.up)
         self._watched = list(SERVICES)
 
+    async def release(self, name: str) -> None:
+        """Stop one service for good."""
+        self._watched = [one for one in self._watched if one != name]
+        await self.thread(lambda: self.stack.stop(name))
+
     async def _stubborn(self, work: Callable[[], None]) -> None:
         for attempt in range(1, _UPS + 1):
             try:

@@ -41,6 +41,8 @@ class Marker:
     users: int
     seed: int
     finished: bool = False
+    #: the last act has begun to take everything away: no worker starts any more.
+    ending: bool = False
 
     @staticmethod
     def file(run_dir: Path) -> Path:

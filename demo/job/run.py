@@ -1,4 +1,4 @@
-"""The main job, stage by stage: stack, legacy database, capture, load, live changes, check."""
+"""The main job, stage by stage: stack, legacy database, capture, load, live changes, check, go-live."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from demo.job import live, load
+from demo.job.evening import Evening
 from demo.job.marker import Begin, Marker
 from demo.job.peers import Peers
 from demo.job.summary import Figures, next_commands, peak_memory, rows
@@ -65,6 +66,10 @@ class Demo:
             await asyncio.gather(stages, watch, return_exceptions=True)
 
     async def _stages(self) -> int:
+        evening = Evening(self.machine, self.screen, self.marker)
+        if self.marker.ending and not await evening.undone():
+            await evening.finish()
+            return self._over()
         began = time.time()
         await self._seed()
         async with Peers(self.machine.env) as peers:
@@ -82,6 +87,10 @@ class Demo:
                 for line in await sentences(figures.report, self.machine.env["WEB_PORT"]):
                     self.screen.say(line)
                 return 1
+        await evening.run()
+        return self._over()
+
+    def _over(self) -> int:
         Marker(self.marker.users, self.marker.seed, finished=True).write(self.run_dir)
         self.screen.say("\nTo look around:\n")
         for command in next_commands(self.run_dir):

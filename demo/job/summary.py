@@ -80,7 +80,7 @@ def next_commands(run_dir: Path) -> list[str]:
     shown = relative(run_dir)
     up = "make up" if shown == ".run" else f"make up RUN_DIR={shown}"
     return [
-        f"{up:<42}# the same stack, left running",
+        f"{up:<42}# the same databases, and a second migration, left running",
         f"set -a; . {shown}/stack.env; set +a",
         f"{'.venv/bin/faust -A streams.app user 42':<42}# where does this user stand?",
         f"{'.venv/bin/faust -A streams.app status':<42}# and all of them?",

@@ -14,7 +14,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # A developer's own settings for a real Kafka or cidaas must not leak into the stack.
-FOREIGN = ("KAFKA_", "CONNECT_", "CIDAAS_", "LEGACY_", "CDC_", "DELIVERY_", "BROKER_", "APP_", "WEB_", "WORKER_", "PG")
+FOREIGN = (
+    "KAFKA_",
+    "CONNECT_",
+    "CIDAAS_",
+    "LEGACY_",
+    "CDC_",
+    "DELIVERY_",
+    "BROKER_",
+    "APP_",
+    "WEB_",
+    "WORKER_",
+    "SYNC_",
+    "PG",
+)
 
 
 class Layout:

@@ -114,6 +114,15 @@ def test_the_table_has_every_figure() -> None:
     assert {"users", "equal", "missing", "stale", "resurrected", "  of deletes", "worker", "restarted"} <= table.keys()
 
 
+def test_an_evening_that_has_begun_is_known_after_an_interrupt(tmp_path: Path) -> None:
+    Marker(100, 7, ending=True).write(tmp_path)
+    assert decide(tmp_path, 100, runs=False) is Begin.RESUME
+    found = Marker.read(tmp_path)
+    assert found is not None and found.ending and not found.finished
+    (tmp_path / "demo.json").write_text('{"users": 100, "seed": 7, "finished": false}')  # of a version before
+    assert Marker.read(tmp_path) == Marker(100, 7)
+
+
 def test_the_next_commands_name_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert next_commands(tmp_path / ".run")[0].startswith("make up ")
