@@ -84,8 +84,8 @@ def _about(results: Results) -> str:
         "",
         "Figures are medians, with the least and the most of all runs in brackets.",
         "",
-        "| scenario | measured on | commit | bytes a record | busy before, % | took |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| scenario | measured on | machine | commit | bytes a record | busy before, % | took |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     lines += [
         f"| {' | '.join(_scenario(name, results['scenarios'][name]))} |"
@@ -105,7 +105,15 @@ def _scenario(name: str, part: dict[str, Any]) -> list[str]:
     commit = f"`{about['commit']}`" + (", with changes" if about["changed_files"] else "")
     sizes = sorted(set(part["record_bytes"].values()))
     busy = number(part["busy_percent"]) + (" (not idle)" if part["busy_percent"] > _BUSY else "")
-    return [name, about["date"], commit, ", ".join(map(number, sizes)), busy, f"{part['seconds'] / 60:.0f} min"]
+    return [
+        name,
+        about["date"],
+        about["machine"]["cpu"],
+        commit,
+        ", ".join(map(number, sizes)),
+        busy,
+        f"{part['seconds'] / 60:.0f} min",
+    ]
 
 
 def _targets(results: Results) -> str:

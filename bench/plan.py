@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 #: In the order in which they are measured. Those of FULL take hours.
 USUAL = ("join", "deliver", "restart", "live", "backlog")
-FULL = ("memory", "growth", "whole")
+FULL = ("reconcile", "memory", "growth", "whole")
 
 #: Latency of the target in seconds, users, and who takes part (None: everybody). With a slow target the fast ones all
 #: wait for it alike; who is slower than that shows it without latency.
@@ -29,6 +29,9 @@ class Plan:
     growth_users: tuple[int, ...] = (50_000, 200_000, 1_000_000)
     whole_users: int = 500_000
     whole_latency: float = 0.05
+    reconcile_users: int = 200_000
+    reconcile_rate: int = 100  # changes a second meanwhile
+    reconcile_runs: int = 10
     contenders: tuple[str, ...] | None = None
 
     @staticmethod
@@ -46,4 +49,6 @@ class Plan:
             memory_users=(users,),
             growth_users=(users // 2, users),
             whole_users=users,
+            reconcile_users=users,
+            reconcile_runs=runs,
         )

@@ -185,6 +185,26 @@ def cost(results: Results) -> list[str]:
     return ["## Cost\n", text + "\n", table(["", "deliver, 0 ms", "join alone", "difference"], lines)]
 
 
+def reconcile(results: Results) -> list[str]:
+    """Reconcile."""
+    runs = rows(results, "reconcile")
+    if not runs:
+        return []
+    good = [row for row in runs if "problem" not in row]
+    alarms = sum(row["false_alarms"] for row in good)
+    rate = next((row["rate"] for row in runs), 0)
+    lines = [
+        ["seconds of the command, its start included", _cell(of(good, "seconds"))],
+        ["seconds of the comparison", _cell(of(good, "compare_seconds"))],
+        ["users named who do not differ, in all runs", f"{alarms:,}"],
+    ]
+    text = (
+        f"`reconcile --without-cidaas` of {_users(runs)} users, while {rate:,} changes a second are committed and "
+        f"delivered; {len(good)} of {len(runs)} runs."
+    )
+    return ["## Reconcile\n", text + "\n", table(["", "this pipeline"], lines), *_failures(runs)]
+
+
 def memory(results: Results) -> list[str]:
     """Memory."""
     runs = rows(results, "memory")
@@ -248,6 +268,7 @@ SECTIONS: dict[str, Callable[[Results], list[str]]] = {
     "live": live,
     "backlog": backlog,
     "cost": cost,
+    "reconcile": reconcile,
     "memory": memory,
     "growth": growth,
     "whole": whole,

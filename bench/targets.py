@@ -114,6 +114,15 @@ def _backlog(results: Results) -> Measured | None:
     return Measured(number(max(found)), max(found) >= 45, max(found) >= 49) if found else None
 
 
+def _reconcile(results: Results) -> Measured | None:
+    runs = rows(results, "reconcile", users=200_000)
+    if not (found := values(runs, "seconds")):
+        return None
+    alarms = sum(int(one) for one in values(runs, "false_alarms"))
+    text = f"{number(max(found))} s at most, {alarms:,} false alarms in {len(found)} of {len(runs)} runs"
+    return Measured(text, max(found) <= 60 and not alarms and len(found) == len(runs), None)
+
+
 TARGETS = (
     Target(
         "deliver_textbook",
@@ -160,6 +169,13 @@ TARGETS = (
         "≤ 12 s",
         "≤ 6 s",
         lambda results: _restart(results, local_state=False, must=12.0, aim=6.0),
+    ),
+    Target(
+        "reconcile",
+        "reconcile without cidaas, 200,000 users, 100 changes/s",
+        "≤ 60 s, nobody named who does not differ",
+        "",
+        _reconcile,
     ),
     Target("memory", "memory, 1,000,000 users", "≤ 600 MB", "≤ 350 MB", _memory),
     Target("backlog", "users per call under backlog", "≥ 45 of 50", "≥ 49", _backlog),
