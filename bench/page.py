@@ -64,9 +64,12 @@ def quoted(results: Results) -> str:
 
 def _place(results: Results) -> str:
     machine = _newest(results)["machine"]
+    parts = [part["about"]["machine"]["cpu"] for part in results["scenarios"].values()]
+    cpus = list(dict.fromkeys([machine["cpu"], *parts]))  # scenarios may have been measured on different days
+    one, which = ("One", cpus[0]) if len(cpus) == 1 else ("A", f"{' or '.join(cpus)}; the page says which")
     return (
-        f"One machine with {machine['cores']} cores ({machine['cpu']}) and {machine['memory_gb']} GB, everything on "
-        "it: broker, PostgreSQL, Connect, target and worker."
+        f"{one} machine with {machine['cores']} cores ({which}) and {machine['memory_gb']} GB, everything on it: "
+        "broker, PostgreSQL, Connect, target and worker."
     )
 
 
