@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from tests.integration.pipeline import Pipeline
 
-STRANGER = "5f6f5c0a-7c7b-4c1e-9d43-0a3f1d7b9e01"
 #: As quick as it goes: nobody has to be spared here.
 QUICK = ("--rate", "1000")
 
@@ -74,85 +73,140 @@ def settled(sync: Pipeline) -> None:
         until(lambda what=what: sync.worker.count(what) == 0, f"nobody is {what}", 60)
 
 
-def test_what_was_planted_is_found_and_a_repair_brings_everybody_back(sync: Pipeline, tmp_path: Path) -> None:
-    users = range(23_001, 23_013)
-    row, password, seed, bare, giving, taking, ghost, missing, changed, locked, revived, new = users
-    sync.legacy.sign_up(*(user for user in users if user != new), word="own")
-    with sync.legacy.transaction() as connection:
-        moving = add_password(connection, giving, "moving")
-    for user in users:
-        if user != new:
+class Planted:
+    """Whoever is made to differ, by the kind of it: sixty users of twelve kinds; few are deleted, for the brake's sake."""
+
+    def __init__(self) -> None:
+        ids = iter(range(23_001, 23_100))
+        numbers = {"row": 5, "password": 5, "seed": 5, "bare": 5, "giving": 5, "taking": 5, "new": 5, "missing": 5,
+                   "changed": 5, "locked": 5, "ghost": 3, "revived": 3}  # fmt: skip
+        self.of = {kind: [next(ids) for _ in range(number)] for kind, number in numbers.items()}
+        self.strangers = [f"5f6f5c0a-7c7b-4c1e-9d43-0a3f1d7b9e{number:02d}" for number in range(4)]
+
+    def before(self, sync: Pipeline) -> list[int]:
+        """Everybody but the new ones, and in sync; return the passwords that will move."""
+        there = [user for kind, users in self.of.items() for user in users if kind != "new"]
+        sync.legacy.sign_up(*there, word="own")
+        with sync.legacy.transaction() as connection:
+            moving = [add_password(connection, user, "moving") for user in self.of["giving"]]
+        for user in there:
             sync.cidaas.await_user(user)
-    sync.legacy.delete(revived)
-    sync.cidaas.await_gone(revived)
-    settled(sync)
+        sync.legacy.delete(*self.of["revived"])
+        for user in self.of["revived"]:
+            sync.cidaas.await_gone(user)
+        settled(sync)
+        return moving
+
+    def behind_replication(self, sync: Pipeline, moving: list[int]) -> None:
+        """What nobody captures."""
+        of = self.of
+        with uncaptured(sync) as connection:
+            connection.execute("UPDATE users SET city = 'Verloren' WHERE id = ANY(%s)", (of["row"],))
+            connection.execute(
+                "UPDATE credentials SET secret = %s WHERE user_id = ANY(%s)", (hashed("newer"), of["password"])
+            )
+            connection.execute(
+                "INSERT INTO credentials (user_id, kind, algorithm, secret)"
+                " SELECT id, 'totp', 'totp', 'KANARIENSEED' FROM unnest(%s::bigint[]) AS id",
+                (of["seed"],),
+            )
+            connection.execute("DELETE FROM credentials WHERE user_id = ANY(%s)", (of["bare"],))
+            for row, taking in zip(moving, of["taking"], strict=True):
+                connection.execute("UPDATE credentials SET user_id = %s WHERE id = %s", (taking, row))
+            connection.execute("DELETE FROM users WHERE id = ANY(%s)", (of["ghost"],))
+            for user in of["new"]:
+                insert(connection, user, given_name="Neu")
+                add_password(connection, user, "own")
+
+    def at_cidaas(self, sync: Pipeline, somebody: Somebody) -> None:
+        """What others do there, so that the ledger says what is not true."""
+        sub = sync.cidaas.sub
+        for user in self.of["missing"]:
+            somebody.delete(sub(user))
+        for user in self.of["changed"]:
+            somebody.store(sub(user), given_name="Fremd", email=f"fremd.{user}@example.org")
+        for user in self.of["locked"]:
+            number = {"customer_number": "4711"}
+            somebody.store(sub(user), email=email_of(user), userStatus="LOCKED", customFields=number)
+        for user in self.of["revived"]:
+            somebody.store(sub(user), email=email_of(user), userStatus="VERIFIED")
+        for number, stranger in enumerate(self.strangers):
+            somebody.store(stranger, email=f"stranger.{number}@example.org", userStatus="VERIFIED")
+
+    def cases(self) -> dict[str, str]:
+        """What has to be found."""
+        stale = dict.fromkeys(("row", "password", "seed", "bare", "giving", "taking"), Case.STALE)
+        case = stale | {
+            "ghost": Case.GHOST, "new": Case.LOST, "missing": Case.MISSING, "revived": Case.NOT_DELETED,
+            "changed": Case.CHANGED_AT_TARGET, "locked": Case.CHANGED_AT_TARGET,
+        }  # fmt: skip
+        found = {str(user): case[kind].value for kind, users in self.of.items() for user in users}
+        return found | dict.fromkeys(self.strangers, Case.FOREIGN.value)
+
+
+def test_what_was_planted_is_found_and_a_repair_brings_everybody_back(sync: Pipeline, tmp_path: Path) -> None:
+    planted = Planted()
+    of = planted.of
+    moving = planted.before(sync)
     assert wrong(reconciled(sync)) == {}, "before anything is planted"
-
-    with uncaptured(sync) as connection:
-        connection.execute("UPDATE users SET city = 'Verloren' WHERE id = %s", (row,))
-        connection.execute("UPDATE credentials SET secret = %s WHERE user_id = %s", (hashed("newer"), password))
-        connection.execute(
-            "INSERT INTO credentials (user_id, kind, algorithm, secret) VALUES (%s, 'totp', 'totp', 'KANARIENSEED')",
-            (seed,),
-        )
-        connection.execute("DELETE FROM credentials WHERE user_id = %s", (bare,))
-        connection.execute("UPDATE credentials SET user_id = %s WHERE id = %s", (taking, moving))
-        connection.execute("DELETE FROM users WHERE id = %s", (ghost,))
-        insert(connection, new, given_name="Neu")
-        add_password(connection, new, "own")
+    planted.behind_replication(sync, moving)
     somebody = Somebody(sync)
-    somebody.delete(sync.cidaas.sub(missing))
-    somebody.store(sync.cidaas.sub(changed), given_name="Fremd", email=f"fremd.{changed}@example.org")
-    somebody.store(
-        sync.cidaas.sub(locked), email=email_of(locked), userStatus="LOCKED", customFields={"customer_number": "4711"}
-    )
-    somebody.store(sync.cidaas.sub(revived), email=email_of(revived), userStatus="VERIFIED")
-    somebody.store(STRANGER, email="stranger@example.org", userStatus="VERIFIED")
+    planted.at_cidaas(sync, somebody)
 
-    planted = {
-        **dict.fromkeys(map(str, (row, password, seed, bare, giving, taking)), Case.STALE.value),
-        str(ghost): Case.GHOST.value, str(new): Case.LOST.value, str(missing): Case.MISSING.value,
-        **dict.fromkeys(map(str, (changed, locked)), Case.CHANGED_AT_TARGET.value),
-        str(revived): Case.NOT_DELETED.value, STRANGER: Case.FOREIGN.value,
-    }  # fmt: skip
     page = tmp_path / "page.html"
     found = reconciled(sync, "--html", str(page), code=1)
-    assert wrong(found) == planted
+    assert wrong(found) == planted.cases() and len(planted.cases()) == 60
     fields = {one["user"]: set(one["fields"]) for one in found["wrong"] if one["fields"]}
-    assert fields == {
-        str(changed): {"given_name", "email"}, str(locked): {"userStatus", "customFields.customer_number"},
-    }  # fmt: skip
+    assert fields == {str(user): {"given_name", "email"} for user in of["changed"]} | {
+        str(user): {"userStatus", "customFields.customer_number"} for user in of["locked"]
+    }
     text = sync.command("reconcile", *QUICK, "--repair", seconds=180)
-    assert text.code == 1 and "Repeat with --yes" in text.out and sync.cidaas.entity(ghost)
+    assert text.code == 1 and "Repeat with --yes" in text.out and sync.cidaas.entity(of["ghost"][0])
     for shown in (page.read_text(), text.out, orjson.dumps(found).decode()):
         for value in ("KANARIENSEED", "Verloren", "Fremd", "@example.org", "$2b$"):
             assert value not in shown, value
     status = sync.command("status")
-    assert status.code == 1 and "13 differences" in status.out and "last reconcile" in status.out
-    assert 'cidaas_sync_reconcile_users{case="stale"} 6.0' in sync.worker.get("/metrics").text
+    assert status.code == 1 and "60 differences" in status.out and "last reconcile" in status.out
+    assert 'cidaas_sync_reconcile_users{case="stale"} 30.0' in sync.worker.get("/metrics").text
 
     said = sync.command("reconcile", *QUICK, "--repair", "--yes", "--accept-foreign", seconds=180)
     assert said.code == 0, said
-    for user in (ghost, revived):
+    for user in (*of["ghost"], *of["revived"]):
         sync.cidaas.await_gone(user)
-    for user in (new, missing):
+    for user in (*of["new"], *of["missing"]):
         sync.cidaas.await_user(user)
-    for user in (changed, locked):
+    for user in (*of["changed"], *of["locked"]):
         sync.cidaas.await_user(
             user, lambda entity: (entity["given_name"], entity["userStatus"]) == ("Jörg", "VERIFIED")
         )
-    for user, word in ((password, "newer"), (taking, "moving"), (giving, "own"), (new, "own")):
-        until(lambda user=user, word=word: sync.cidaas.login(email_of(user), word), f"{user} has {word}")
+    for kind, word in (("password", "newer"), ("taking", "moving"), ("giving", "own"), ("new", "own")):
+        for user in of[kind]:
+            until(lambda user=user, word=word: sync.cidaas.login(email_of(user), word), f"{user} has {word}")
     settled(sync)
     after = reconciled(sync, "--accept-foreign")
-    assert wrong(after) == {STRANGER: "foreign"} and after["differences"] == {}
+    assert wrong(after) == dict.fromkeys(planted.strangers, "foreign") and after["differences"] == {}
     assert "clean" in sync.command("status").out
-    somebody.delete(STRANGER)
+    for stranger in planted.strangers:
+        somebody.delete(stranger)
     assert wrong(reconciled(sync)) == {}
     (act,) = [
         one for one in sync.json("audit", "--command", "reconcile")["entries"] if "--accept-foreign" in one["arguments"]
     ]
     assert act["changed"] is True and act["code"] == 0
+
+
+def test_it_runs_by_itself_and_says_when_it_cannot(sync: Pipeline) -> None:
+    """`--every`: the worker runs it at once, again after a while, and not any more after `never`."""
+    before = sync.json("status")["reconcile"]["at"]
+    said = sync.command("reconcile", *QUICK, "--every", "1min", "--yes")
+    assert said.code == 0 and "every 1 min" in said.out, said
+    until(lambda: sync.json("status")["reconcile"]["at"] > before, "the worker has compared", 120)
+    until(lambda: sync.worker.status()["reconcile_plan"]["due"] > time.time(), "and has noted its end")
+    status = sync.command("status")
+    assert "reconcile_overdue" not in status.out and "every 1 min, by " in status.out, status
+    assert "cidaas_sync_reconcile_overdue_seconds 0.0" in sync.worker.get("/metrics").text
+    assert sync.command("reconcile", "--every", "never", "--yes").code == 0
+    until(lambda: sync.worker.status()["reconcile_plan"] is None, "the worker has heard it")
 
 
 def test_nobody_is_reported_while_everything_changes(sync: Pipeline) -> None:
