@@ -12,6 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
+    for_code,
 )
 
 if TYPE_CHECKING:
@@ -92,6 +93,28 @@ def consumer(kafka: Kafka) -> AIOKafkaConsumer:
     )
 
 
+@asynccontextmanager
+async def administering(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A client that asks for topics and groups."""
+    admin = AIOKafkaAdminClient(**connection(kafka))
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def members(admin: AIOKafkaAdminClient, group: str) -> list[str]:
+    """The members of a consumer group, as a person knows them: each worker that has come as far as to read."""
+    found: list[str] = []
+    for answer in await admin.describe_consumer_groups([group]):
+        for code, _group, _state, _type, _protocol, there, *_ in answer.groups:
+            if code:
+                raise for_code(code)()
+            found += [f"{client} at {host.lstrip('/')}" for _id, client, host, *_ in there]
+    return sorted(found)
+
+
 async def group_offsets(kafka: Kafka, group: str) -> dict[TopicPartition, int]:
     """What a consumer group has committed, asked from outside of it.
 
@@ -100,16 +123,11 @@ async def group_offsets(kafka: Kafka, group: str) -> dict[TopicPartition, int]:
     Raises:
         UnconfirmedError: there is none after two minutes.
     """
-    admin = AIOKafkaAdminClient(**connection(kafka))
-    await admin.start()
-    try:
-        async with confirmed(f"the coordinator of the group {group}"):
-            while True:
-                try:
-                    found = await admin.list_consumer_group_offsets(group)
-                except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError):
-                    await asyncio.sleep(0.1)  # a poll: nothing tells when it is there
-                else:
-                    return {tp: int(committed.offset) for tp, committed in found.items()}
-    finally:
-        await admin.close()
+    async with administering(kafka) as admin, confirmed(f"the coordinator of the group {group}"):
+        while True:
+            try:
+                found = await admin.list_consumer_group_offsets(group)
+            except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError):
+                await asyncio.sleep(0.1)  # a poll: nothing tells when it is there
+            else:
+                return {tp: int(committed.offset) for tp, committed in found.items()}

@@ -101,16 +101,20 @@ class Pipeline:
         self.watch = Watch(self)
         self.recurring = Recurring(self)
         self.join = Join(self.settings, self.send, self.delivery.joined, self.delivery.figures.stages)
-        self._upkeep = [
-            asyncio.create_task(self._watched(self._mark()), name="marks"),
-            asyncio.create_task(self._watched(answer_brake(self.delivery)), name="brake"),
-            asyncio.create_task(self._watched(self.rereads.run()), name="rereads"),
-            asyncio.create_task(self._watched(self.sweep.run()), name="sweep"),
-            asyncio.create_task(self._watched(self.delivery.upserts.conflicts.run()), name="conflicts"),
-            asyncio.create_task(self._watched(self.delivery.foreign.run()), name="foreign"),
-            asyncio.create_task(self._watched(self.watch.run()), name="watch"),
-            asyncio.create_task(self._watched(self.recurring.run()), name="recurring"),
-        ]
+        upkeep = {
+            "marks": self._mark(),
+            "brake": answer_brake(self.delivery),
+            "conflicts": self.delivery.upserts.conflicts.run(),
+            "foreign": self.delivery.foreign.run(),
+        }
+        if not self.settings.rehearsal:  # what looks after the source is the live pipeline's
+            upkeep |= {
+                "rereads": self.rereads.run(),
+                "sweep": self.sweep.run(),
+                "watch": self.watch.run(),
+                "recurring": self.recurring.run(),
+            }
+        self._upkeep = [asyncio.create_task(self._watched(work), name=name) for name, work in upkeep.items()]
         await self.belonging.find_out(topic)
         self.logbook.begin()
         self._started = True
@@ -141,7 +145,9 @@ class Pipeline:
         self._crashing = asyncio.create_task(self.crash(error), name="crash")
 
     async def send(self, key: bytes, value: bytes) -> None:
-        """Append a control record to `legacy.identity` and wait for the broker."""
+        """Append a control record to `legacy.identity` and wait for the broker; a rehearsal leaves that topic alone."""
+        if self.settings.rehearsal:
+            return
         async with kafka.confirmed(self.settings.topics.identity):
             await self.producer.send_and_wait(self.settings.topics.identity, value, key=key)
         self.sent += 1

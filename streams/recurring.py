@@ -19,6 +19,7 @@ from streams.control import RECONCILE_RAN
 from streams.cutover import record
 from streams.reconcile import plan
 from streams.reconcile.plan import Plan, Ran
+from streams.tied import tied
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +32,8 @@ log = logging.getLogger(__name__)
 _EVERY, _ENDING = 1.0, 5.0
 #: `reconcile` found something, or nothing: both are an end.
 _ENDS = frozenset((0, 1))
-#: Characters of why there was no end; the worker has the right of way.
-_LONGEST, _NICE = 300, 10
+#: Characters of why there was no end.
+_LONGEST = 300
 
 
 class Recurring:
@@ -66,10 +67,8 @@ class Recurring:
         words = ["reconcile", "--json", *wanted.words()]
         log.info("reconcile begins by plan: %s", " ".join(words))
         process = await asyncio.create_subprocess_exec(
-            *self._command, *words, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
+            *tied([*self._command, *words], os.getpid()), stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
         )
-        with contextlib.suppress(ProcessLookupError):
-            os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
         reading = asyncio.create_task(process.communicate(), name="reconcile")
         try:
             while self._mine() and plan.read(self._pipeline.control.state) == wanted:

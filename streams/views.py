@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
 from dataclasses import asdict
@@ -118,6 +119,7 @@ def status(pipeline: Pipeline) -> dict[str, Any]:
         "in_flight": sum(queue.in_flight for queue in delivery.queues.values()),
         "confirmed": delivery.figures.confirmed,
         "calls": delivery.calls.pace.limits.calls,
+        "call_limit": rate if (rate := delivery.calls.pace.limits.rate) < math.inf else None,
         "away": delivery.calls.pace.away,
         "outcomes": dict(delivery.figures.outcomes + delivery.calls.outcomes),
         "notes": dict(delivery.figures.notes),

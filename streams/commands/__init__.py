@@ -22,6 +22,7 @@ from streams.commands import (
     mapping,
     quarantine,
     reconcile,
+    rehearse,
     resync,
     source,
     status,
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 _MODULES: tuple[ModuleType, ...] = (
-    status, doctor, census, mapping, user, trace, reconcile, resync, quarantine, delivery, deletes, cdc, topics,
-    connector, source, cutover, audit,
+    status, doctor, census, mapping, user, trace, reconcile, rehearse, resync, quarantine, delivery, deletes, cdc,
+    topics, connector, source, cutover, audit,
 )  # fmt: skip
 
 

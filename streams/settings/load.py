@@ -15,6 +15,7 @@ from .errors import ConfigError
 from .model import Brake, Cidaas, Cutover, Delivery, Mapping, Settings, Source, Topics, mapping_id
 from .rules import read_mapping
 from .section import Problems, Section
+from .shadow import VARIABLE, shadow
 from .tables import read_credentials, read_users
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def load(path: Path | None = None, env: AbstractMapping[str, str] = os.environ) 
     settings = read(root, Environment(env, problems), path)
     if problems.lines:
         raise ConfigError(problems.lines)
-    return settings
+    name = env.get(VARIABLE)
+    return shadow(settings, name) if name else settings
 
 
 def _read(path: Path) -> str:

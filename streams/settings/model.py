@@ -367,6 +367,8 @@ class Settings:
     cutover: Cutover | None = None
     #: signs the certificate of the go-live; None: nobody has set one.
     certificate_key: Secret | None = None
+    #: a second pipeline beside the live one, which writes nothing into the source's topics (streams/rehearsal).
+    rehearsal: bool = False
     #: the folder in which `cutover finish` keeps what stays, as the file has it.
     archive: str | None = None
 

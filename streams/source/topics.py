@@ -123,6 +123,12 @@ async def ensure(settings: Settings) -> list[str]:
     return made
 
 
+async def beginning(settings: Settings, words: str) -> list[str]:
+    """The topics whose names begin like this."""
+    async with _admin(settings) as admin:
+        return sorted(name for name in await _partitions(admin) if name.startswith(words))
+
+
 async def remove(settings: Settings, names: Collection[str]) -> None:
     """Delete those of these topics that are there, and return when Kafka shows none of them (TopicError).
 

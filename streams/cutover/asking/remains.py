@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import psycopg
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import KafkaError
 
 from streams import kafka
 from streams.audit import topic as audit
@@ -24,10 +24,12 @@ from streams.doctor.asking import AwayError
 from streams.doctor.asking.broker import administering
 from streams.doctor.asking.database import connected, words
 from streams.identity import RefusedError
+from streams.settings import shadow
 from streams.source.connect import Connect, ConnectError
 from streams.source.statements import identity_index, quoted, relation
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from streams.cutover.finished import Finish
@@ -88,11 +90,17 @@ async def look(settings: Settings, folder: Path) -> Seen:
         database=database,
         archived=noted is not None and archive.intact(folder, noted.archive),
         sources={names.identity, names.snapshots, names.ledger, names.audit} <= there,
-        topics=tuple(name for name in own_topics(settings) if name in there),
+        topics=_ours(settings, there),
         control=control,
         **_local(local, members),
     )
     return Seen(facts, noted, found, workers, known)
+
+
+def _ours(settings: Settings, there: Collection[str]) -> tuple[str, ...]:
+    """The pipeline's own topics that are there, and what a rehearsal has left that was killed."""
+    rehearsed = sorted(name for name in there if name.startswith(shadow.prefix_of(settings.app_id)))
+    return (*(name for name in own_topics(settings) if name in there), *rehearsed)
 
 
 def _noted(settings: Settings, folder: Path) -> Finish | None:
@@ -114,13 +122,7 @@ async def _kafka(settings: Settings) -> tuple[frozenset[str], tuple[str, ...]]:
     """All topics, and the members of the workers' group: each worker that has come as far as to read."""
     async with administering(settings) as admin:
         there = frozenset(await admin.list_topics())
-        members: list[str] = []
-        for answer in await admin.describe_consumer_groups([settings.app_id]):
-            for code, _group, _state, _type, _protocol, found, *_ in answer.groups:
-                if code:
-                    raise for_code(code)()
-                members += [f"{client} at {host.lstrip('/')}" for _id, client, host, *_ in found]
-    return there, tuple(sorted(members))
+        return there, tuple(await kafka.members(admin, settings.app_id))
 
 
 async def _connector(settings: Settings) -> bool:

@@ -1,0 +1,76 @@
+"""The stand-in of cidaas that a rehearsal delivers into: a process of this machine that keeps nothing on a disk."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import re
+import secrets
+import sys
+from typing import TYPE_CHECKING, Self
+
+import httpx
+import orjson
+
+from streams.identity import RefusedError
+from streams.rehearsal.processes import Child
+from streams.rehearsal.tenant import switches
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from streams.rehearsal.tenant import Tenant
+    from streams.settings import Settings
+
+#: Seconds until it says where it listens.
+_START = 30.0
+_SAYS = re.compile(r"cidaas stand-in on (http://\S+)")
+
+
+def assert_there() -> None:
+    """It lies with the sources, and not in an installed package.
+
+    Raises:
+        RefusedError: it is not there.
+    """
+    if importlib.util.find_spec("demo") is None or importlib.util.find_spec("demo.standin") is None:
+        raise RefusedError(
+            "the stand-in of cidaas (demo/standin) is not on this machine: run `rehearse` in the folder of the sources"
+        )
+
+
+class Standin:
+    """A running one, which behaves as `tenant`; `async with`."""
+
+    def __init__(self, settings: Settings, tenant: Tenant, log: Path) -> None:
+        self._settings, self._tenant, self._log = settings, tenant, log
+        self._client = {"CIDAAS_CLIENT_ID": "rehearsal", "CIDAAS_CLIENT_SECRET": secrets.token_urlsafe(24)}
+        self._child: Child | None = None
+        self.url = ""
+
+    async def __aenter__(self) -> Self:
+        assert_there()
+        known = importlib.import_module("demo.standin.switches").ALGORITHMS
+        values = switches(self._settings, known)
+        wanted = [f"--set={name}={orjson.dumps(value).decode()}" for name, value in values.items()]
+        command = [sys.executable, "-m", "demo.standin", "--port", "0", *wanted]
+        self._child = await Child.start(command, {**os.environ, **self._client}, self._log)
+        try:
+            self.url = await self._child.said(_SAYS, _START)
+            async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+                answer = await client.post(f"{self.url}/_test/faults", json=self._tenant.faults())
+                answer.raise_for_status()
+        except BaseException:
+            await self._child.end()
+            raise
+        return self
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which a worker reaches it, and nothing else."""
+        return {"CIDAAS_BASE_URL": self.url, **self._client}
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._child is not None:
+            await self._child.end()
