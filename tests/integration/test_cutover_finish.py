@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 import orjson
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from demo.stack import postgres
@@ -64,8 +65,10 @@ archive = "kept"
 SCHEMA = """
 CREATE TABLE finishing_users (id bigint PRIMARY KEY, email text);
 CREATE TABLE finishing_logins (id bigint PRIMARY KEY, member bigint NOT NULL, hash text);
-INSERT INTO finishing_users VALUES (1, 'ada@example.org'), (2, 'grace@example.org'), (3, 'karl@example.org');
+INSERT INTO finishing_users VALUES (1, 'ada@example.org'), (2, 'kanarie@example.org'), (3, 'karl@example.org');
 """
+#: What may stand nowhere afterwards: an address, and a hash.
+CANARY = ("kanarie@example.org", "$2b$04$" + ("KANARIE" * 8)[:53])
 CERTIFICATE = {"at": 1_800_000_000.0, "counts": {"confirmed": 3}, "hmac": "5e5e"}
 
 
@@ -156,7 +159,8 @@ def shop(stack: Stack, fresh: Callable[[str], Pipeline]) -> Iterator[Shop]:
     try:
         opened.sql(SCHEMA)
         for user in (1, 2, 3):
-            opened.sql(f"INSERT INTO finishing_logins VALUES ({user}, {user}, '{hashed('start')}')")
+            secret = CANARY[1] if user == 2 else hashed("start")
+            opened.sql(f"INSERT INTO finishing_logins VALUES ({user}, {user}, '{secret}')")
         yield opened
     finally:
         opened.pipeline.stop()
@@ -205,6 +209,7 @@ def test_the_end_is_refused_shown_killed_and_reached(shop: Shop) -> None:
     assert said.code == 0 and "finished" in said.out and said.err == "", said
     assert_nothing_left(shop)
     assert_kept(shop)
+    assert_no_canary(shop)
 
     assert pipeline.launch("one").wait(60) == 2
     assert "refused: this pipeline has ended: `cutover finish` of" in worker.log()
@@ -212,6 +217,36 @@ def test_the_end_is_refused_shown_killed_and_reached(shop: Shop) -> None:
     for words in ((), ("--yes",)):
         said = pipeline.command("cutover", "finish", *words, KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
         assert said.code == 0 and "finished already, at" in said.out and said.err == "", said
+
+
+def assert_no_canary(shop: Shop) -> None:
+    """In no topic of the whole broker, no log of the stack or of the pipeline, and nothing that is kept."""
+    found = [path for path in shop.stack.layout.run_dir.glob("*.log") if has_canary(path.read_bytes())]
+    kept = [path for path in shop.pipeline.folder.rglob("*") if path.is_file() and path.suffix != ".users"]
+    assert [*found, *(path for path in kept if has_canary(path.read_bytes()))] == []
+
+    async def read() -> list[str]:
+        consumer = AIOKafkaConsumer(bootstrap_servers=shop.stack.env["KAFKA_BOOTSTRAP_SERVERS"], group_id=None)
+        await consumer.start()
+        try:
+            names = [name for name in await consumer.topics() if not name.startswith("__consumer")]
+            tps = [TopicPartition(name, n) for name in names for n in consumer.partitions_for_topic(name) or ()]
+            consumer.assign(tps)
+            ends = await consumer.end_offsets(tps)
+            await consumer.seek_to_beginning(*tps)
+            where = []
+            while behind := [tp for tp, end in ends.items() if await consumer.position(tp) < end]:
+                for tp, batch in (await consumer.getmany(*behind, timeout_ms=1_000)).items():
+                    where += [tp.topic for one in batch if has_canary((one.key or b"") + (one.value or b""))]
+            return where
+        finally:
+            await consumer.stop()
+
+    assert asyncio.run(read()) == []
+
+
+def has_canary(raw: bytes) -> bool:
+    return any(one.encode() in raw for one in CANARY)
 
 
 def without_record(shop: Shop) -> Any:
@@ -247,5 +282,5 @@ def assert_kept(shop: Shop) -> None:
     everything = "".join([*texts.values(), (shop.kept / "finished.json").read_text()])
     env = shop.pipeline.env
     secrets = [env[name] for name in ("CIDAAS_CLIENT_SECRET", "CDC_DEBEZIUM_PASSWORD", "LEGACY_ADMIN_URL")]
-    secrets += ["its-own-word", hashed("start"), "@example.org"]
+    secrets += ["its-own-word", hashed("start"), "@example.org", *CANARY]
     assert [one for one in secrets if one in everything] == []
