@@ -5,6 +5,7 @@ On pipelines of this file's own, whose brake holds the first delete: what the ot
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,10 @@ import orjson
 import psycopg
 import pytest
 
+from streams.offline import Controls
+from streams.settings import load
+from streams.source import faults
+from streams.source.guard import Finding
 from tests.integration.legacy import email_of, hashed
 from tests.integration.waiting import until
 
@@ -184,6 +189,9 @@ def test_each_no_go_says_why_and_leaves_everything_as_it_was(fresh: Callable[[st
         httpx.put(f"{connector}/resume", trust_env=False).raise_for_status()
     until(lambda: sync.command("status").code == 0, "the connector runs, and its heartbeats come", 60)
 
+    failed(sync, connector)
+    gap(sync)
+
     sync.cidaas.away(120, "503")
     try:
         assert list(reasons(sync)) == ["cidaas"]
@@ -226,6 +234,45 @@ def test_each_no_go_says_why_and_leaves_everything_as_it_was(fresh: Callable[[st
     began = time.monotonic()
     found = reasons(sync)
     assert {"workers", "partitions"} <= set(found) and time.monotonic() - began < 60
+
+
+def failed(sync: Pipeline, connector: str) -> None:
+    """The connector's task has failed: its role could not log in when it was started."""
+
+    def tasks() -> list[str]:
+        return [task["state"] for task in httpx.get(f"{connector}/status", trust_env=False).json()["tasks"]]
+
+    def restart(only_failed: str) -> bool:
+        words = f"{connector}/restart?includeTasks=true&onlyFailed={only_failed}"
+        return httpx.post(words, trust_env=False).is_success  # while tasks are shared out it takes no order
+
+    sync.legacy.run("ALTER ROLE cdc_debezium NOLOGIN")
+    try:
+        until(lambda: restart("false"), "the restart is taken")
+        until(lambda: tasks() == ["FAILED"], "the task has failed", 60)
+    finally:
+        sync.legacy.run("ALTER ROLE cdc_debezium LOGIN")
+    assert "connector_failed" in reasons(sync)
+    until(lambda: restart("true"), "the restart is taken")
+    until(lambda: sync.command("status").code == 0, "the connector runs, and its heartbeats come", 60)
+
+
+def gap(sync: Pipeline) -> None:
+    """Changes were lost, as the guard has noted it: how it finds that out is tried in test_source.py."""
+
+    async def note(body: dict[str, Any] | None) -> None:
+        async with Controls(load(sync.config_file, sync.env)) as control:
+            await control.put(faults.record_name("slot_gap"), body)
+
+    found = Finding("slot_gap", "the slot begins behind the connector's position", "Run `source repair`.")
+    asyncio.run(note(faults.new({}, found, 1)))
+    try:
+        until(lambda: sync.worker.status()["faults"], "the worker has heard it")
+        said = reasons(sync)
+    finally:
+        asyncio.run(note(None))
+    assert "source_faults" in said and "behind the connector's position" in said["source_faults"]
+    until(lambda: not sync.worker.status()["faults"], "the worker has heard that, too")
 
 
 def prepared(sync: Pipeline) -> None:
