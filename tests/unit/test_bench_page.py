@@ -97,6 +97,32 @@ def test_a_restart_counts_at_the_size_that_the_target_names(users: int, words: s
     assert words in next(line for line in lines if line.startswith("| restart with local state, 200,000"))
 
 
+@pytest.mark.parametrize(
+    ("seconds", "alarms", "words"), [(30.0, 0, "| holds |"), (61.0, 0, "**missed**"), (30.0, 1, "**missed**")]
+)
+def test_a_false_alarm_is_as_bad_as_a_slow_comparison(seconds: float, alarms: int, words: str) -> None:
+    """Who is told at night that users differ, and they do not, believes it no second time."""
+    runs = [
+        {"contender": "ours", "run": run, "users": 200_000, "rate": 100, "seconds": seconds, "compare_seconds": 9.0,
+         "false_alarms": alarms if run == 2 else 0}
+        for run in (1, 2)
+    ]  # fmt: skip
+    text = page.measured(made(reconcile=runs), {})
+    line = next(line for line in text.splitlines() if line.startswith("| reconcile without cidaas"))
+    assert line.endswith(words if words.startswith("|") else f"| {words} |") and "in 2 of 2 runs" in line, line
+    failed = [*runs, {"contender": "ours", "run": 3, "users": 200_000, "rate": 100, "problem": "it was killed"}]
+    assert "**missed**" in page.measured(made(reconcile=failed), {})
+
+
+def test_a_page_of_two_machines_says_so() -> None:
+    """A ratio of one machine beside one of another must not look like one day's work."""
+    found = made(join=[], live=[])
+    found["scenarios"]["live"]["about"] = {**ABOUT, "machine": {**ABOUT["machine"], "cpu": "another CPU"}}
+    text = page.measured(found, {})
+    assert "a CPU or another CPU; the page says which" in text
+    assert "| live | 2026-01-02 03:04 UTC | another CPU |" in text
+
+
 def test_each_reason_belongs_to_a_target() -> None:
     """A key that is spelled wrong would never be quoted."""
     assert set(tomllib.loads(page.REASONS.read_text())) <= {target.key for target in TARGETS}
