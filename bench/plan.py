@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 #: In the order in which they are measured. Those of FULL take hours.
 USUAL = ("join", "deliver", "restart", "live", "backlog")
-FULL = ("reconcile", "memory", "growth", "whole")
+FULL = ("reconcile", "census", "memory", "growth", "whole")
 
 #: Latency of the target in seconds, users, and who takes part (None: everybody). With a slow target the fast ones all
 #: wait for it alike; who is slower than that shows it without latency.
@@ -32,6 +32,7 @@ class Plan:
     reconcile_users: int = 200_000
     reconcile_rate: int = 100  # changes a second meanwhile
     reconcile_runs: int = 10
+    census_users: int = 1_000_000
     contenders: tuple[str, ...] | None = None
 
     @staticmethod
@@ -50,5 +51,6 @@ class Plan:
             growth_users=(users // 2, users),
             whole_users=users,
             reconcile_users=users,
+            census_users=users,
             reconcile_runs=runs,
         )

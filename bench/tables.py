@@ -205,6 +205,17 @@ def reconcile(results: Results) -> list[str]:
     return ["## Reconcile\n", text + "\n", table(["", "this pipeline"], lines), *_failures(runs)]
 
 
+def census(results: Results) -> list[str]:
+    """Census."""
+    runs = rows(results, "census")
+    if not runs:
+        return []
+    good = [row for row in runs if "problem" not in row]
+    lines = [[f"{_users(runs)}", _cell(of(good, "seconds")), _cell(of(good, "per_second"))]]
+    text = "`census` of everybody, without `--dns`; the whole command, its start included."
+    return ["## Census\n", text + "\n", table(["users", "seconds", "users/s"], lines), *_failures(runs)]
+
+
 def memory(results: Results) -> list[str]:
     """Memory."""
     runs = rows(results, "memory")
@@ -269,6 +280,7 @@ SECTIONS: dict[str, Callable[[Results], list[str]]] = {
     "backlog": backlog,
     "cost": cost,
     "reconcile": reconcile,
+    "census": census,
     "memory": memory,
     "growth": growth,
     "whole": whole,

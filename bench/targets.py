@@ -123,6 +123,11 @@ def _reconcile(results: Results) -> Measured | None:
     return Measured(text, max(found) <= 60 and not alarms and len(found) == len(runs), None)
 
 
+def _census(results: Results) -> Measured | None:
+    found = values(rows(results, "census", users=1_000_000), "seconds")
+    return Measured(f"{number(min(found))} s", min(found) <= 120, None) if found else None
+
+
 TARGETS = (
     Target(
         "deliver_textbook",
@@ -177,6 +182,7 @@ TARGETS = (
         "",
         _reconcile,
     ),
+    Target("census", "census, 1,000,000 users", "≤ 120 s", "", _census),
     Target("memory", "memory, 1,000,000 users", "≤ 600 MB", "≤ 350 MB", _memory),
     Target("backlog", "users per call under backlog", "≥ 45 of 50", "≥ 49", _backlog),
 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.arena import LIGHT, WHOLE
-from bench.scenarios import backlog, deliver, growth, join, live, reconcile, restart, whole
+from bench.scenarios import backlog, census, deliver, growth, join, live, reconcile, restart, whole
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -34,6 +34,7 @@ SCENARIOS = {
         Scenario("live", WHOLE, live.measure),
         Scenario("backlog", WHOLE, backlog.measure, alone=True),
         Scenario("reconcile", WHOLE, reconcile.measure, alone=True),
+        Scenario("census", LIGHT, census.measure, alone=True),
         Scenario("memory", LIGHT, growth.memory),
         Scenario("growth", LIGHT, growth.growth),
         Scenario("whole", WHOLE, whole.measure, alone=True),
