@@ -85,6 +85,9 @@ def test_a_second_worker_joins_and_leaves_under_load(sync: Pipeline, load: Load)
     assert sum(shares) == 12, shares
     assert min(shares) >= 4, "the work is shared"
     load.made(500)
+    each = [worker.status()["rate"]["900s"] for worker in (first, second)]
+    both = sync.json("status")["rate_users_per_second"]["15_min"]  # asked later, while the load goes on
+    assert min(each) > 0 and 0.9 * sum(each) <= both <= 2 * sum(each), (each, both)
     assert second.end() == 0
     until(lambda: first.is_ready() and first.status()["owned"] == 12, "the first worker owns everything again")
     load.end()
