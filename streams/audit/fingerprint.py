@@ -26,7 +26,7 @@ _PLACES = {
     "source.credentials": "tables.credentials",  # of several, the others are told apart by their names
 }
 #: what follows from others, or differs by place and changes nothing, or is a secret.
-_LEFT_OUT = ("path", "topics", "certificate_key")
+_LEFT_OUT = ("path", "topics", "certificate_key", "rehearsal")
 #: keys that came with a later version, and what they are where a file does not have them: an upgrade is no change.
 _LATER = {"holds": "passwords", "provider": None, "provider_user_id": None}
 

@@ -184,7 +184,7 @@ async def _known(settings: Settings, source: Look, workers: list[dict[str, Any]]
     if told:
         names = ("paused", "deletes_paused", "brake", "sweep", "faults", "notifications")
         # A worker of an older version says nothing of these.
-        newer = {name: told[0].get(name) for name in ("reconcile", "reconcile_plan", "cutover")}
+        newer: dict[str, Any] = {name: told[0].get(name) for name in ("reconcile", "reconcile_plan", "cutover")}
         return _Known(**{name: told[0][name] for name in names}, **newer, wal_rate=rate)
     try:
         control = await read_control(settings, _KAFKA)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from streams.quantities import duration
 from streams.stages import Stage, shares
 
 if TYPE_CHECKING:
@@ -34,15 +33,19 @@ class Tenant:
 
     def with_words(self, latency: float | None, limit: float | None, errors: float | None) -> Tenant:
         """The same with what a person has said."""
-        said = {"latency": latency, "limit": limit, "errors": errors}
-        return replace(self, **{name: value for name, value in said.items() if value is not None})
+        return replace(
+            self,
+            latency=self.latency if latency is None else latency,
+            limit=self.limit if limit is None else limit,
+            errors=self.errors if errors is None else errors,
+        )
 
     def __str__(self) -> str:
         """Say it."""
         limit = "no limit" if self.limit is None else f"at most {self.limit:.3g} calls a second"
         errors = "none fails" if not self.errors else f"{self.errors:.2%} of them fail"
         source = "as the live workers have seen it" if self.measured else "assumed: no live worker has measured it"
-        return f"a call takes {duration(self.latency)}, {limit}, {errors} ({source})"
+        return f"a call takes {self.latency * 1000:.0f} ms, {limit}, {errors} ({source})"
 
     def faults(self) -> list[dict[str, Any]]:
         """What the stand-in is told (demo/standin/README.md)."""

@@ -105,6 +105,13 @@ class Place:
         monkeypatch.setattr(takedown, "unregister", self._unregister)
         monkeypatch.setattr(takedown, "_disable", self._disable)
         monkeypatch.setattr(topics, "remove", self._remove)
+        leave = recording.leave
+
+        async def leaving() -> None:
+            self.left = True
+            await leave()
+
+        monkeypatch.setattr(recording, "leave", leaving)
         monkeypatch.setattr(archive, "read_everyone", self._everyone)
         monkeypatch.setattr(archive, "read_behind", self._behind)
         monkeypatch.setattr(archive.audit, "read", self._audit)

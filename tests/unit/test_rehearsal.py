@@ -93,7 +93,7 @@ def test_the_tenant_is_as_the_live_workers_have_seen_it() -> None:
         worker(40.0, 100.0, outcomes={"call_unclear": 1}, call_limit=4.0),
     ])  # fmt: skip
     assert found == Tenant(0.3, 12.0, 0.02, measured=True)
-    assert "a call takes 0.3 s, at most 12 calls a second, 2.00% of them fail" in str(found)
+    assert "a call takes 300 ms, at most 12 calls a second, 2.00% of them fail" in str(found)
 
 
 def test_without_a_worker_something_is_assumed_and_said_to_be() -> None:
@@ -158,7 +158,7 @@ def test_what_is_not_known_is_not_made_up() -> None:
     text = paper.text(report.build(nothing, 1_800_000_000.0), 200)
     assert "not known, because the last hours have brought no change" in text
     assert "nobody would be refused by what is known of the rules" in text
-    assert "2 users differ from the legacy database" in text
+    assert "2 users differ from the legacy database" in report.verdict(nothing)
 
 
 # -- its processes ----------------------------------------------------------------------------------------------------

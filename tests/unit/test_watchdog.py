@@ -200,7 +200,7 @@ def test_a_control_record_that_is_never_confirmed_ends_with_a_sentence() -> None
 
     async def scenario() -> None:
         pipeline: Any = object.__new__(Pipeline)
-        pipeline.settings = SimpleNamespace(topics=SimpleNamespace(identity="legacy.identity"))
+        pipeline.settings = SimpleNamespace(topics=SimpleNamespace(identity="legacy.identity"), rehearsal=False)
         pipeline.producer = SimpleNamespace(send_and_wait=lambda *_, **__: asyncio.sleep(9_999))
         with pytest.raises(UnconfirmedError, match=r"legacy\.identity: .* not confirm a write within 120 s"):
             await pipeline.send(b"1", b"{}")
