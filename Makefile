@@ -61,7 +61,7 @@ REPEAT ?= 1
 faults: .venv/.ready
 	@$(PY) -m tests.faults $(addprefix --only ,$(ONLY)) --repeat $(REPEAT)
 
-# Half an hour; FULL=1 hours; ONLY=deliver (or "join deliver") some. Writes bench/results.json, docs/figures.md and README.md.
+# Half an hour to an hour; FULL=1 hours; ONLY=deliver (or "join deliver") some. Writes bench/results.json, docs/figures.md and README.md.
 bench: .venv/.ready .venv-bench/.ready
 	@$(PY) -m bench $(if $(FULL),--full) $(if $(ONLY),--only $(ONLY))
 

@@ -1,6 +1,6 @@
 """`make bench`: measures the worker and its peers on a real stack, and writes bench/results.json and docs/figures.md.
 
-python -m bench                          join, deliver, restart, live, backlog: under half an hour on two cores
+python -m bench                          join, deliver, restart, live, backlog: half an hour to an hour on two cores
 python -m bench --full                   and memory, growth, whole: hours
 python -m bench --only deliver           one of them; the others keep their last figures
 python -m bench --only deliver --users 2000 --runs 1 --try    does it work? Writes nothing that stays

@@ -140,7 +140,7 @@ def _in_the_way(facts: Facts) -> str:
     if facts.noted != FINISHED and not (facts.archived or facts.sources):
         if facts.noted:
             return "the archive is gone or changed, and so is what it was made of: bring the file back from a copy."
-        return "ledger or audit are not in Kafka, so there is nothing to make the archive of: `topics` names what is missing."
+        return "ledger or audit are not in Kafka, so the archive cannot be made: `topics` names what is missing."
     return ""
 
 
