@@ -1,4 +1,4 @@
-"""How much is measured: sizes and numbers of runs, chosen so that `make bench` takes half an hour on two quick cores."""
+"""How much is measured: sizes and numbers of runs, so that `make bench` takes half an hour on two quick cores."""
 
 from __future__ import annotations
 
