@@ -18,7 +18,7 @@ class PasswordRules:
     """What `password_hash_info` must look like to be taken."""
 
     def __init__(self, switches: Switches) -> None:
-        self._algorithms = frozenset(switches.algorithms)
+        self._algorithms = frozenset((*switches.algorithms, *switches.custom_algorithms))
         self._prefixes = frozenset(switches.bcrypt_prefixes)
         self._cost = switches.bcrypt_cost == "checked"
 

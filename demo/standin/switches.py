@@ -71,6 +71,7 @@ class Switches:
     bcrypt_cost: str = "checked"  # n of BCRYPT_n against the cost in the hash
     bcrypt_prefixes: tuple[str, ...] = ("2a", "2b", "2y")
     algorithms: tuple[str, ...] = ALGORITHMS
+    custom_algorithms: tuple[str, ...] = ()  # more of them, as if cidaas support had set them up
     allow_disposable_email: bool = False
     disposable_domains: tuple[str, ...] = DISPOSABLE
     dead_domains: tuple[str, ...] = DEAD  # no MX and no A record; sub-domains included

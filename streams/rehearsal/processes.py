@@ -26,12 +26,13 @@ class Child:
         self._process, self._log = process, log
 
     @classmethod
-    async def start(cls, command: Sequence[str], env: Mapping[str, str], log: Path) -> Child:
+    async def start(cls, command: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path | None = None) -> Child:
         """Start it in a session of its own: a Ctrl-C is for the command, which ends it in order."""
         with log.open("ab") as out:
             process = await asyncio.create_subprocess_exec(
                 *tied(command, os.getpid()),
                 env=env,
+                cwd=cwd,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=out,
                 stderr=asyncio.subprocess.STDOUT,

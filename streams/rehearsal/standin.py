@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
 import re
 import secrets
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import httpx
@@ -18,8 +17,6 @@ from streams.rehearsal.processes import Child
 from streams.rehearsal.tenant import switches
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from streams.rehearsal.tenant import Tenant
     from streams.settings import Settings
 
@@ -28,15 +25,19 @@ _START = 30.0
 _SAYS = re.compile(r"cidaas stand-in on (http://\S+)")
 
 
+#: The folder of the sources; an installed package has no `demo` beside it.
+_SOURCES = Path(__file__).resolve().parents[2]
+
+
 def assert_there() -> None:
     """It lies with the sources, and not in an installed package.
 
     Raises:
         RefusedError: it is not there.
     """
-    if importlib.util.find_spec("demo") is None or importlib.util.find_spec("demo.standin") is None:
+    if not (_SOURCES / "demo" / "standin" / "__main__.py").exists():
         raise RefusedError(
-            "the stand-in of cidaas (demo/standin) is not on this machine: run `rehearse` in the folder of the sources"
+            "the stand-in of cidaas (demo/standin) is not on this machine: run `rehearse` where the sources are"
         )
 
 
@@ -51,11 +52,10 @@ class Standin:
 
     async def __aenter__(self) -> Self:
         assert_there()
-        known = importlib.import_module("demo.standin.switches").ALGORITHMS
-        values = switches(self._settings, known)
+        values = switches(self._settings)
         wanted = [f"--set={name}={orjson.dumps(value).decode()}" for name, value in values.items()]
         command = [sys.executable, "-m", "demo.standin", "--port", "0", *wanted]
-        self._child = await Child.start(command, {**os.environ, **self._client}, self._log)
+        self._child = await Child.start(command, {**os.environ, **self._client}, self._log, _SOURCES)
         try:
             self.url = await self._child.said(_SAYS, _START)
             async with httpx.AsyncClient(trust_env=False, timeout=10) as client:

@@ -85,13 +85,10 @@ def measured(workers: Iterable[Mapping[str, Any]]) -> Tenant:
 _DATATYPES = {"boolean": "CHECKBOX", "number": "NUMBER", "date": "DATE"}
 
 
-def switches(settings: Settings, algorithms: Iterable[str]) -> dict[str, Any]:
-    """The switches by which the stand-in takes what this mapping sends, as a tenant does that was set up for it.
-
-    `algorithms` are those that it knows by itself.
-    """
+def switches(settings: Settings) -> dict[str, Any]:
+    """The switches by which the stand-in takes what this mapping sends, as a tenant does that was set up for it."""
     rules = settings.mapping.custom_fields
     fields = {rule.target: {"type": _DATATYPES.get(rule.kind, "TEXT"), "enabled": True} for rule in rules}
-    custom = (name for name in settings.mapping.passwords.algorithms.values() if name.startswith("CUSTOM_"))
-    known = sorted({*algorithms, *custom})
-    return {"token_lifetime": 86_400, "history_limit": 1, "fields": fields, "algorithms": known}
+    algorithms = settings.mapping.passwords.algorithms.values()
+    custom = sorted({name for name in algorithms if name.startswith("CUSTOM_")})
+    return {"token_lifetime": 86_400, "history_limit": 1, "fields": fields, "custom_algorithms": custom}

@@ -230,11 +230,18 @@ def topics_with_canary(shop: Shop) -> set[str]:
     """Of all topics of the whole broker."""
 
     async def read() -> set[str]:
-        consumer = AIOKafkaConsumer(bootstrap_servers=shop.stack.env["KAFKA_BOOTSTRAP_SERVERS"], group_id=None)
+        servers = shop.stack.env["KAFKA_BOOTSTRAP_SERVERS"]
+        admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+        await admin.start()
+        try:
+            there = {one["topic"]: len(one["partitions"]) for one in await admin.describe_topics()}
+        finally:
+            await admin.close()
+        consumer = AIOKafkaConsumer(bootstrap_servers=servers, group_id=None)
         await consumer.start()
         try:
-            names = [name for name in await consumer.topics() if not name.startswith("__consumer")]
-            tps = [TopicPartition(name, n) for name in names for n in consumer.partitions_for_topic(name) or ()]
+            names = [name for name in there if not name.startswith("__consumer")]
+            tps = [TopicPartition(name, number) for name in names for number in range(there[name])]
             consumer.assign(tps)
             ends = await consumer.end_offsets(tps)
             await consumer.seek_to_beginning(*tps)
