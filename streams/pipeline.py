@@ -51,6 +51,8 @@ CALL_DEADLINE = 4.0
 _RESTORES = 4
 #: Seconds between the marks that let a late writer be found (O3: at least one an hour).
 _MARK_EVERY = 1_800.0
+#: Seconds between two looks for records that were fetched and have not come, and for an answer where reading is.
+_HOLES_EVERY, _POSITION = 1.0, 5.0
 
 
 def _last_words(error: BaseException) -> None:
@@ -103,6 +105,7 @@ class Pipeline:
         self.join = Join(self.settings, self.send, self.delivery.joined, self.delivery.figures.stages)
         upkeep = {
             "marks": self._mark(),
+            "holes": self._holes(),
             "brake": answer_brake(self.delivery),
             "conflicts": self.delivery.upserts.conflicts.run(),
             "foreign": self.delivery.foreign.run(),
@@ -293,6 +296,15 @@ class Pipeline:
         finally:
             await consumer.stop()
 
+    async def position(self, number: int) -> int | None:
+        """The offset that a partition of the source is fetched from next; None while that is not known."""
+        try:
+            async with asyncio.timeout(_POSITION):
+                found = await self.app.consumer.position(TP(self.settings.topics.identity, number))
+        except Exception:  # given up meanwhile, or the broker is away: the next look asks again
+            return None
+        return None if found is None else int(found)
+
     async def read_from(self, number: int, offset: int) -> None:
         """Go on with a partition of the source at this offset."""
         await self.app.consumer.seek_wait({TP(self.settings.topics.identity, number): offset})
@@ -328,6 +340,13 @@ class Pipeline:
             keys = [key for key in keys if not key.startswith(RESERVED)]
             for key, (snap, stored) in zip(keys, partition.read(keys), strict=True):
                 self.delivery.joined(partition, key, partition.situation(snap, stored), True)
+
+    async def _holes(self) -> None:
+        """Look at each partition that stands still although records wait."""
+        while True:
+            await asyncio.sleep(_HOLES_EVERY)  # a poll: what does not come calls nobody
+            for runner in list(self.runners.values()):
+                await runner.look()
 
     async def _mark(self) -> None:
         """Append a mark to both changelogs now and then, so that a late writer is found even on a quiet one (O3)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 from streams import failpoints
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 JOIN_DEADLINE = 6.0
 #: Batches that wait for a partition to be taken over; Faust holds the rest back.
 _QUEUE = 4
+#: Seconds in which records that were fetched have not come, until they are asked for again.
+_QUIET = 3.0
 #: Batches behind a hole that are let go in a row before the worker gives up; one new reading should be enough.
 _HOLES = 100
 
@@ -38,6 +41,8 @@ class Runner:
         self._first, self._next = -1, -1
         #: batches in a row that stood behind a hole.
         self._holes = 0
+        #: where reading and joining stood at a look without anything under way, and since when.
+        self._still: tuple[tuple[int, int], float] | None = None
         #: the offset behind the last record that was acknowledged in this ownership.
         self.acknowledged = 0
         self.queue: asyncio.Queue[EventT] = asyncio.Queue(_QUEUE)
@@ -96,7 +101,7 @@ class Runner:
             )
         if hole:
             log.warning("read again partition=%d offset=%d found=%d", self.number, self._next, batch[0].offset)
-            await self._read_again()
+            await self._read_again(self._next)
             return False
         self._next = max(self._next, batch[-1].offset + 1)
         return True
@@ -111,14 +116,42 @@ class Runner:
                 f"{self.partition.snapshots.topic} does not hold what came of it. {AGAIN}"
             )
 
-    async def _read_again(self) -> None:
+    async def _read_again(self, offset: int) -> None:
         """Seek what a hole lacks: under load, Faust left records out that arrived while a rebalance went on (F2)."""
         assert self.partition is not None
         try:
-            await self._pipeline.read_from(self.number, self._next)
+            await self._pipeline.read_from(self.number, offset)
         except Exception:
             if not self.partition.closing:  # else its next owner reads it
                 raise
+
+    async def look(self) -> None:
+        """Ask again for what was fetched and has not come, when nothing comes behind it that would show the hole.
+
+        Faust lets go what it has fetched when a rebalance begins just then (F2). Of a partition that was fetched whole
+        and is quiet from then on, nobody would hear any more.
+        """
+        partition, now = self.partition, time.monotonic()
+        if partition is None or partition.closing or not partition.owned.is_set() or not self._is_idle(partition):
+            self._still = None
+            return
+        position = await self._pipeline.position(self.number)
+        if position is None or partition.closing or not self._is_idle(partition):
+            self._still = None
+            return
+        mark = (position, partition.joined_offset)
+        if self._still is None or self._still[0] != mark:
+            self._still = (mark, now)
+        elif now - self._still[1] >= _QUIET:
+            self._still = None
+            expected = self._next if self._next >= 0 else await self._pipeline.committed(self.number)
+            if position > expected:
+                log.warning("read again partition=%d offset=%d fetched=%d", self.number, expected, position)
+                await self._read_again(expected)
+
+    def _is_idle(self, partition: Partition) -> bool:
+        """Whether records wait in the source, and none of them is on its way here."""
+        return self.queue.empty() and not self._busy.locked() and bool(self._pipeline.lag(partition))
 
     async def _own(self) -> None:
         pipeline, number = self._pipeline, self.number

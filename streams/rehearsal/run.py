@@ -128,7 +128,7 @@ class Rehearsal:
             "DELIVERY_ONLY": "",
             "DELIVERY_START": "running",
         }
-        command = [sys.executable, "-m", "streams", "worker", "-l", "warning"]
+        command = [sys.executable, "-m", "streams", "worker", "-l", "warn"]
         return await Child.start(command, {**os.environ, **own, **reaches}, folder / "worker.log")
 
     # -- the initial load ----------------------------------------------------------------------------------------------

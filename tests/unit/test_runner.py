@@ -51,6 +51,9 @@ class Worker:
         self.acknowledged: list[int] = []
         self.crashed: BaseException | None = None
         self.begins = 0
+        #: where the source is fetched from next, and where it was asked to begin again.
+        self.fetched: int | None = 0
+        self.again: list[int] = []
         identified = asyncio.Event()
         identified.set()
         pipeline = SimpleNamespace(
@@ -67,6 +70,9 @@ class Worker:
             delivery=world.delivery,
             control=world.pipeline.control,
             ends=self._ends,
+            position=self._position,
+            lag=lambda partition: world.broker.end(IDENTITY, 0) - partition.joined_offset - 1,
+            read_from=self._read_from,
         )
         self.runner = Runner(pipeline, 0)  # type: ignore[arg-type]
         world.pipeline.runners[0] = self.runner
@@ -80,6 +86,19 @@ class Worker:
 
     async def _ends(self, numbers: list[int]) -> dict[int, int]:
         return {number: self.world.broker.end(IDENTITY, number) for number in numbers}
+
+    async def _position(self, number: int) -> int | None:
+        return self.fetched
+
+    async def _read_from(self, number: int, offset: int) -> None:
+        self.again.append(offset)
+        self.fetched = offset
+
+    async def look(self, seconds: int) -> None:
+        """Look once a second, as the worker does."""
+        for _ in range(seconds):
+            await asyncio.sleep(1)
+            await self.runner.look()
 
     def _crash(self, error: BaseException) -> None:
         self.crashed = error
@@ -321,5 +340,66 @@ def test_after_a_new_table_was_read_nobody_leaves_before_its_rows_are_joined(tmp
         await worker.hand(1, 1)
         await world.until(lambda: worker.acknowledged == [1], "the row is joined")
         assert not world.partition.replaying and len(world.delivery.queues[Do.UPSERT]) == 1
+
+    play(tmp_path, scenario, before)
+
+
+def test_records_that_were_fetched_and_never_came_are_asked_for_again(tmp_path: Path) -> None:
+    """F2: Faust lets go what it fetched when a rebalance began; of a quiet partition nobody would hear any more."""
+
+    async def scenario(worker: Worker) -> None:
+        world = worker.world
+        await worker.owned()
+        worker.begins = 2
+        for user in (3, 4, 5):
+            world.put_user(user, "c")
+        await worker.look(10)
+        assert worker.again == [], "they are not fetched yet"
+        worker.fetched = 5
+        await worker.look(3)
+        assert worker.again == [], "they may be on their way"
+        await worker.look(2)
+        assert worker.again == [2], "from the committed offset on, where nothing has come at all"
+        await worker.hand(2, 3)
+        await world.until(lambda: worker.acknowledged == [3], "joined", 5.0)
+        worker.fetched = 5
+        await worker.look(5)
+        assert worker.again == [2, 4], "behind what has come"
+        await worker.hand(4, 4)
+        await world.until(lambda: worker.acknowledged == [3, 4], "joined", 5.0)
+        worker.fetched = 5
+        await worker.look(20)
+        assert worker.again == [2, 4], "nothing is missing any more"
+
+    async def before(dead: World) -> None:
+        await dead.sign_up(1)
+
+    play(tmp_path, scenario, before)
+
+
+@pytest.mark.parametrize("why", ["moves", "joins", "not known", "given up"])
+def test_nothing_is_asked_for_again_that_may_still_come(tmp_path: Path, why: str) -> None:
+    """A slow join, or a rebalance, is no hole; to read again and again would hold everybody up."""
+
+    async def scenario(worker: Worker) -> None:
+        world = worker.world
+        await worker.owned()
+        for user in (3, 4, 5):
+            world.put_user(user, "c")
+        worker.begins, worker.fetched = 2, None if why == "not known" else 5
+        if why == "joins":
+            world.broker.confirming.clear()
+            await worker.hand(2, 4)
+        for _ in range(20):
+            if why == "moves":
+                assert worker.fetched is not None
+                worker.fetched += 1
+            if why == "given up":
+                world.partition.closing = True
+            await worker.look(1)
+        assert worker.again == []
+
+    async def before(dead: World) -> None:
+        await dead.sign_up(1)
 
     play(tmp_path, scenario, before)
