@@ -81,6 +81,12 @@ def _run(settings: Settings, *, enable: bool, yes: bool, as_json: bool) -> None:
     except psycopg.Error as error:
         said = error.diag.message_primary or str(error)
         hint = f" {error.diag.message_hint}" if error.diag.message_hint else ""
+        if not enable and isinstance(error, psycopg.errors.DependentObjectsStillExist):  # the last step
+            base.fail(
+                "slot, publication, indexes and replica identities are taken back; the legacy database refused to drop "
+                f"a role: {said}. Another pipeline, or somebody else, has given it rights: it may stay.",
+                base.WRONG,
+            )
         base.fail(f"the legacy database refused: {said}.{hint}", base.WRONG)
     said = "change data capture is enabled" if enable else "change data capture is taken back; no slot is left"
     consent.done(said, as_json=as_json)

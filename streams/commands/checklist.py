@@ -32,12 +32,15 @@ _WORDS = {
 }
 
 
-def show(reports: Sequence[Report], *, as_json: bool) -> int:
-    """Show them; the exit code is 1 for a fault. It is one that waits for no thread where a place has hung."""
+def show(reports: Sequence[Report], *, as_json: bool, verdict: tuple[str, str] = ("", "")) -> int:
+    """Show them; the exit code is 1 for a fault. It is one that waits for no thread where a place has hung.
+
+    `verdict` is what begins the last line: without a fault, and with one.
+    """
     if as_json:
         base.show_json(_body(reports))
     else:
-        click.echo(_render(reports))
+        click.echo(f"{_render(reports)}{verdict[_code(reports)] + _sum(reports)}")
     code = _code(reports)
     return base.AtOnce(code) if any(report.hung for report in reports) else code
 
@@ -90,7 +93,7 @@ def _render(reports: Sequence[Report]) -> str:
             lines += [f"! {check.slug}: {check.what}" for check in found if check.remedy == remedy]
             lines.append(f"  {remedy}")
         lines += [""] if found else []
-    return "\n".join([*lines, _sum(reports)])
+    return "\n".join([*lines, ""])
 
 
 def _state(state: State) -> str:

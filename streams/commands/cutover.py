@@ -41,6 +41,8 @@ PATIENCE = 30.0
 WORKERS, USERS, FREEZE, DOMAIN, FIRST_DAY = "workers", "users", "the freeze", "the domain", "the first day"
 #: Checks of doctor's that stand here more exactly: by two looks, and in the legacy database alone.
 _SHARPER = frozenset(("long_transactions", "prepared_transactions"))
+#: What the last line begins with.
+_VERDICT = ("Nothing stands in the way of a freeze now: ", "NOT YET: ")
 #: Users whose phone numbers a census reads: none of the checks is about them.
 _PHONES = 1
 
@@ -62,7 +64,7 @@ def commands(settings: Settings) -> list[click.Command]:
     @base.json_option
     @base.run
     async def check(census: bool, as_json: bool) -> int:
-        return checklist.show(await reports(settings, census=census), as_json=as_json)
+        return checklist.show(await reports(settings, census=census), as_json=as_json, verdict=_VERDICT)
 
     for command in (*golive.commands(settings), *finish.commands(settings)):
         cutover.add_command(command)
@@ -101,7 +103,7 @@ async def _users(looking: Looking) -> list[Check]:
 async def _freeze(settings: Settings, looking: Looking) -> list[Check]:
     opened, passage = await asyncio.gather(_opened(settings), _passage(settings))
     wait = freeze.judge_wait(settings, await asyncio.shield(looking), passage)
-    return [*opened, freeze.judge_slot(passage), wait]
+    return [*freeze.judge_tools(settings), *opened, freeze.judge_slot(passage), wait]
 
 
 async def _opened(settings: Settings) -> list[Check]:

@@ -39,6 +39,14 @@ if TYPE_CHECKING:
 
 #: Seconds after which a freeze is given up, if nobody says otherwise.
 _TIMEOUT = 300.0
+#: What a freeze needs in the environment.
+_NEEDED = (
+    "SYNC_CERTIFICATE_KEY",
+    "LEGACY_DATABASE_URL",
+    "CIDAAS_BASE_URL",
+    "CIDAAS_CLIENT_ID",
+    "CIDAAS_CLIENT_SECRET",
+)
 #: Situations in which a user can be signed off: a person's word by another command may be given a reason, too.
 _SIGNED = frozenset(situation.value for situation in (*BLOCKING, *ANSWERED))
 _SAID = {
@@ -78,13 +86,6 @@ def commands(settings: Settings) -> list[click.Command]:
     @base.run
     @recording.recorded(settings)
     async def freeze(timeout: float, with_cidaas: bool, rate: float, yes: bool, as_json: bool) -> int:
-        settings.require(
-            "SYNC_CERTIFICATE_KEY",
-            "LEGACY_DATABASE_URL",
-            "CIDAAS_BASE_URL",
-            "CIDAAS_CLIENT_ID",
-            "CIDAAS_CLIENT_SECRET",
-        )
         async with Controls(settings) as control:
             known = record.read(control.state)
             if known is not None and known.state in (record.FINISHING, record.FINISHED):
@@ -94,6 +95,7 @@ def commands(settings: Settings) -> list[click.Command]:
             if not yes:
                 consent.preview(_steps(), as_json=as_json)
                 return base.OK
+            settings.require(*_NEEDED)
             return await _freeze(settings, control, timeout, rate if with_cidaas else None, as_json=as_json)
 
     @click.command(

@@ -78,7 +78,7 @@ def commands(settings: Settings) -> list[click.Command]:
         said = paper.text(shown, shutil.get_terminal_size((paper.WIDEST, 24)).columns)
         body: dict[str, Any] = report.body(found)
         short = body.pop("said")
-        consent.done(said, as_json=as_json, changed=False, short=short, **body)
+        consent.done(said, as_json=as_json, short=short, **body)
         return base.WRONG if found.refused or found.differences else base.OK
 
     return [rehearse]
@@ -100,8 +100,7 @@ def _steps(settings: Settings, tenant: Tenant, records: int) -> list[str]:
     return [
         f"start a stand-in of cidaas on this machine: {tenant}",
         f"start a second worker beside it, which reads {settings.topics.identity} from its beginning ({records:,} "
-        f"records), into four topics {names} and a folder of its own; both take what the live worker leaves of this "
-        "machine",
+        f"records), into four topics {names} and a folder of its own; both run behind the live worker (nice)",
         "send everybody to the stand-in, compare both sides, and say what it has shown; nothing goes to cidaas",
         "delete the topics and the folder, in which there are password hashes meanwhile",
     ]

@@ -74,6 +74,19 @@ def _age(one: Transaction, apart: float) -> str:
     return f"at least {duration(apart)}" if one.seconds is None else duration(one.seconds)
 
 
+def judge_tools(settings: Settings) -> list[Check]:
+    """Judge what the evening's commands need beyond those of every day."""
+    if settings.certificate_key is None:
+        remedy = "Set SYNC_CERTIFICATE_KEY, or SYNC_CERTIFICATE_KEY_FILE: `openssl rand -hex 32` makes one."
+        key = fault("certificate_key", "no key signs the certificate, and a freeze is refused without one", remedy)
+    else:
+        key = ok("certificate_key", "there is a key that signs the certificate")
+    if settings.archive is None:
+        what = "no folder is named for what stays, and `cutover finish` is refused without one"
+        return [key, warning("archive", what, f"Set archive under [cutover] in {settings.path.name}.")]
+    return [key, ok("archive", f"what stays is kept in {settings.archive_folder}")]
+
+
 def judge_slot(passage: Passage | None) -> Check:
     """Judge how fast the slot follows, the first thing that a freeze waits for; None: the database was not asked."""
     if passage is None or passage.lag is None:

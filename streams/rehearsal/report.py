@@ -33,6 +33,8 @@ def verdict(found: Found) -> str:
     """It in one sentence."""
     number, differ = sum(how_many for how_many, _ in found.refused.values()), sum(found.differences.values())
     refused = f"{number:,} would be refused" if number else "nobody would be refused by what is known of the rules"
+    if pending := found.situations.get("pending"):
+        refused += f", and {pending:,} were not judged when it ended: they are being changed"
     wrong = f" {differ:,} users differ from the legacy database: `reconcile` names them." if differ else ""
     return f"{found.users:,} users in {duration(found.seconds)}; {refused}.{wrong}"
 
@@ -43,15 +45,16 @@ def _times(found: Found) -> Iterator[Line]:
     if night.users:
         yield Line(
             None,
-            f"A backlog of {duration(night.hours * 3_600)}: {duration(found.night_seconds)}, for {night.users:,} users "
-            f"with {night.changes:,} changes, as many as the last hours have brought",
+            f"To catch up with the last {duration(night.hours * 3_600)} ({night.users:,} users, {night.changes:,} "
+            f"changes): {duration(found.night_seconds)}",
         )
     else:
-        yield Line(None, "A night's backlog: not known, because the last hours have brought no change")
+        yield Line(None, "To catch up with a night: not known, because the last hours have brought no change")
     yield Line(
         None,
         f"From freeze to GO: {duration(found.freeze_seconds)}: twice {duration(found.passing)} until everything is "
-        f"joined, and {duration(found.comparing)} to compare everybody; who is pending then comes on top",
+        f"joined, and {duration(found.comparing)} to compare everybody; who is pending then comes on top, which "
+        "`cutover check` estimates",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 import sys
 import tempfile
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at the worker; seconds without any progress after which it is given up.
 _EVERY, _PATIENCE = 1.0, 300.0
+#: Seconds for which it is waited that nobody is pending.
+_LIVE = 30.0
 #: Users that are named of each reason.
 _NAMED = 5
 
@@ -101,7 +104,7 @@ class Rehearsal:
         await remove(self._live)  # of one that was killed
         try:
             async with AsyncExitStack() as open_:
-                folder = Path(open_.enter_context(tempfile.TemporaryDirectory(prefix="cidaas-sync-rehearsal-")))
+                folder = Path(open_.enter_context(tempfile.TemporaryDirectory(prefix=f"{self._name}-")))
                 self._say("starts a stand-in of cidaas")
                 standin = await open_.enter_async_context(Standin(self._live, self._tenant, folder / "standin.log"))
                 ends = await read_ends(self._live)
@@ -135,13 +138,15 @@ class Rehearsal:
 
     async def _loaded(self, worker: Child, ends: dict[int, int]) -> dict[str, Any]:
         """Wait until everything that was in the topic at the start is joined, and its users were judged."""
-        deadline, best = time.monotonic() + _PATIENCE, -1
+        deadline, best, joined_at = time.monotonic() + _PATIENCE, -1, 0.0
         while True:
             worker.assert_runs()
             status = await self._ask("/sync/status")
             if status is not None and not status.get("starting"):
-                if self._is_loaded(status, ends):
-                    return status
+                if self._is_joined(status, ends):
+                    joined_at = joined_at or time.monotonic()
+                    if self._is_judged(status, time.monotonic() - joined_at):
+                        return status
                 done = self._progress(status)
                 if done > best:
                     deadline, best = time.monotonic() + _PATIENCE, done
@@ -150,14 +155,16 @@ class Rehearsal:
                 raise RefusedError(f"the rehearsal came no further for {duration(_PATIENCE)}: {trouble}")
             await asyncio.sleep(_EVERY)  # a poll: another process
 
-    def _is_loaded(self, status: dict[str, Any], ends: dict[int, int]) -> bool:
-        """Live changes go on, so that somebody is pending at any moment: no more than one round of calls is enough."""
+    @staticmethod
+    def _is_joined(status: dict[str, Any], ends: dict[int, int]) -> bool:
         joined = {int(number): one["joined"] for number, one in status["partitions"].items()}
+        return all(joined.get(number, -1) >= end - 1 for number, end in ends.items())
+
+    def _is_judged(self, status: dict[str, Any], seconds: float) -> bool:
+        """Nobody is pending; where live changes go on, so that somebody is at any moment, no more than one round."""
+        pending = status["counts"].get("pending", 0)
         delivery = self._settings.delivery
-        return (
-            all(joined.get(number, -1) >= end - 1 for number, end in ends.items())
-            and status["counts"].get("pending", 0) <= delivery.window * delivery.concurrency
-        )
+        return not pending or (seconds > _LIVE and pending <= delivery.window * delivery.concurrency)
 
     def _progress(self, status: dict[str, Any]) -> int:
         counts = status["counts"]
@@ -240,11 +247,16 @@ async def _names(settings: Settings) -> list[str]:
     return [name for name in found if name.endswith("-control")]
 
 
-async def remove(settings: Settings) -> list[str]:
-    """Delete the topics of all rehearsals of this pipeline."""
-    names = await topics.beginning(settings, shadow.prefix_of(settings.app_id))
-    await topics.remove(settings, names)
-    return names
+async def remove(settings: Settings) -> None:
+    """Delete the topics of all rehearsals of this pipeline, and the folders that killed ones have left here."""
+    prefix = shadow.prefix_of(settings.app_id)
+    await topics.remove(settings, await topics.beginning(settings, prefix))
+    _remove_folders(prefix)
+
+
+def _remove_folders(prefix: str) -> None:
+    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _free_port() -> int:

@@ -39,6 +39,7 @@ def test_a_clean_evening_and_one_with_four_things_in_the_way(fresh: Callable[[st
     sync = fresh("evening")
     # Any delete trips it, and none of before the last second.
     sync.configure(brake__floor="0", brake__ceiling="0", brake__window="1.0")
+    sync.env["SYNC_CERTIFICATE_KEY"] = "a key for the tests of the check"
     assert sync.command("topics", "--yes").code == 0
     sync.legacy.sign_up(HERE, GONE, LOCKED)
     worker = sync.start()
@@ -79,7 +80,9 @@ def test_a_clean_evening_and_one_with_four_things_in_the_way(fresh: Callable[[st
         assert found["deletes_parked"]["what"].startswith("1 delete is parked: ")
         assert "Ansage 4711" in found["delivery_paused"]["what"]
         said = sync.command("cutover", "check")
-        assert said.code == 1 and "`resume`" in said.out and f"{REFUSED}@" not in said.text
+        assert (
+            said.code == 1 and "\nNOT YET: " in said.out and "`resume`" in said.out and f"{REFUSED}@" not in said.text
+        )
 
     assert sync.command("resume").code == 0
     assert sync.command("deletes", "allow", "--yes").code == 0
@@ -93,6 +96,7 @@ def test_a_clean_evening_and_one_with_four_things_in_the_way(fresh: Callable[[st
 
 def test_without_a_worker_it_says_what_is_known_and_what_is_not(fresh: Callable[[str], Pipeline]) -> None:
     sync = fresh("evening-alone")
+    sync.env["SYNC_CERTIFICATE_KEY"] = "a key for the tests of the check"
     assert sync.command("topics", "--yes").code == 0
     found = checked(sync)
     assert {"workers", "partitions"} <= set(faults(found))

@@ -142,7 +142,7 @@ def test_what_a_rehearsal_has_shown_is_said_with_its_arithmetic() -> None:
     for said in (
         "10,000 users in 20 s; 10 would be refused.",
         "20 s with one worker, 500 users/s",
-        "1 s, for 500 users with 900 changes",
+        "To catch up with the last 10 h (500 users, 900 changes): 1 s",
         "From freeze to GO: 7 s: twice 1.5 s",
         "invalid_email",
     ):
