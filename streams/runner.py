@@ -129,7 +129,7 @@ class Runner:
         """Ask again for what was fetched and has not come, when nothing comes behind it that would show the hole.
 
         Faust lets go what it has fetched when a rebalance begins just then (F2). Of a partition that was fetched whole
-        and is quiet from then on, nobody would hear any more.
+        and is quiet from then on, nobody would hear any more. Nor of one that it holds back, and has forgotten.
         """
         partition, now = self.partition, time.monotonic()
         if partition is None or partition.closing or not partition.owned.is_set() or not self._is_idle(partition):
@@ -148,6 +148,8 @@ class Runner:
             if position > expected:
                 log.warning("read again partition=%d offset=%d fetched=%d", self.number, expected, position)
                 await self._read_again(expected)
+            elif held := self._pipeline.wake(self.number):
+                log.warning("fetched again partition=%d offset=%d held back by %s", self.number, position, held)
 
     def _is_idle(self, partition: Partition) -> bool:
         """Whether records wait in the source, and none of them is on its way here."""
