@@ -305,10 +305,6 @@ class Pipeline:
             return None
         return None if found is None else int(found)
 
-    def wake(self, number: int) -> str:
-        """Fetch a partition of the source again that Faust holds back; what held it, "" for nothing."""
-        return str(self.app.consumer.wake(TP(self.settings.topics.identity, number)))
-
     async def read_from(self, number: int, offset: int) -> None:
         """Go on with a partition of the source at this offset."""
         await self.app.consumer.seek_wait({TP(self.settings.topics.identity, number): offset})

@@ -126,10 +126,10 @@ class Runner:
                 raise
 
     async def look(self) -> None:
-        """Ask again for what was fetched and has not come, when nothing comes behind it that would show the hole.
+        """Find out why nothing comes although records wait, and go on; without this the watchdog would end the worker.
 
-        Faust lets go what it has fetched when a rebalance begins just then (F2). Of a partition that was fetched whole
-        and is quiet from then on, nobody would hear any more. Nor of one that it holds back, and has forgotten.
+        A partition that is quiet shows no hole by itself: of what Faust has let go when a rebalance began (F2) nobody
+        would hear any more, nor of a commit that came late.
         """
         partition, now = self.partition, time.monotonic()
         if partition is None or partition.closing or not partition.owned.is_set() or not self._is_idle(partition):
@@ -144,12 +144,20 @@ class Runner:
             self._still = (mark, now)
         elif now - self._still[1] >= _QUIET:
             self._still = None
-            expected = self._next if self._next >= 0 else await self._pipeline.committed(self.number)
-            if position > expected:
-                log.warning("read again partition=%d offset=%d fetched=%d", self.number, expected, position)
-                await self._read_again(expected)
-            elif held := self._pipeline.wake(self.number):
-                log.warning("fetched again partition=%d offset=%d held back by %s", self.number, position, held)
+            await self._go_on(partition, position)
+
+    async def _go_on(self, partition: Partition, position: int) -> None:
+        committed = await self._pipeline.committed(self.number)
+        if partition.closing or not self._is_idle(partition):
+            return
+        if position > (expected := max(self._next, committed)):
+            log.warning("read again partition=%d offset=%d fetched=%d", self.number, expected, position)
+            await self._read_again(expected)
+        elif committed - 1 > partition.joined_offset:
+            # A commit of the generation before came after this take-over had asked. What is committed is joined (D2).
+            log.info("joined before partition=%d offset=%d", self.number, committed - 1)
+            partition.joined_offset = committed - 1
+            self._pipeline.delivery.replayed(partition)
 
     def _is_idle(self, partition: Partition) -> bool:
         """Whether records wait in the source, and none of them is on its way here."""

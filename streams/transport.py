@@ -80,28 +80,6 @@ class BatchConsumer(driver.Consumer):
         self._gap[tp].clear()
         return int(last) + 1
 
-    def wake(self, tp: TP) -> str:
-        """Fetch a partition again that Faust holds back; what held it, "" for nothing.
-
-        It holds one back while the queue of its stream is full. When a rebalance empties that queue, nobody says so
-        until the next record of any partition is taken out of it, and there may be none (F2).
-        """
-        active = self._get_active_partitions()
-        held = [
-            name
-            for name, found in (
-                ("a full queue", tp in self._buffered_partitions),
-                ("a pause", tp in self._paused_partitions),
-                ("a rebalance", tp not in active),
-            )
-            if found
-        ]
-        if tp in self.assignment():
-            self._buffered_partitions.discard(tp)
-            self._paused_partitions.discard(tp)
-            active.add(tp)
-        return " and ".join(held)
-
     async def committed(self, tp: TP) -> int:
         """The offset that the group has committed for a partition, asked of the broker; 0 for none."""
         thread = self._thread

@@ -54,8 +54,6 @@ class Worker:
         #: where the source is fetched from next, and where it was asked to begin again.
         self.fetched: int | None = 0
         self.again: list[int] = []
-        #: what Faust holds the partition back by, and how often it was asked to go on.
-        self.held, self.woken = "", 0
         identified = asyncio.Event()
         identified.set()
         pipeline = SimpleNamespace(
@@ -75,7 +73,6 @@ class Worker:
             position=self._position,
             lag=lambda partition: world.broker.end(IDENTITY, 0) - partition.joined_offset - 1,
             read_from=self._read_from,
-            wake=self._wake,
         )
         self.runner = Runner(pipeline, 0)  # type: ignore[arg-type]
         world.pipeline.runners[0] = self.runner
@@ -96,11 +93,6 @@ class Worker:
     async def _read_from(self, number: int, offset: int) -> None:
         self.again.append(offset)
         self.fetched = offset
-
-    def _wake(self, number: int) -> str:
-        held, self.held = self.held, ""
-        self.woken += bool(held)
-        return held
 
     async def look(self, seconds: int) -> None:
         """Look once a second, as the worker does."""
@@ -413,26 +405,32 @@ def test_nothing_is_asked_for_again_that_may_still_come(tmp_path: Path, why: str
     play(tmp_path, scenario, before)
 
 
-def test_a_partition_that_is_held_back_and_forgotten_is_fetched_again(tmp_path: Path) -> None:
-    """F2: a rebalance empties the queue that was full, and tells nobody who waits for it."""
+def test_a_commit_that_came_after_the_take_over_counts_as_joined(tmp_path: Path) -> None:
+    """C9: the take-over asked too early, so everybody would wait for records that nobody reads any more."""
 
     async def scenario(worker: Worker) -> None:
         world = worker.world
+        world.broker.append(IDENTITY, 0, BIRTH_KEY, birth_value("t"))
+        world.put_user(1, "c")
         await worker.owned()
-        worker.begins = worker.fetched = 2
-        world.put_user(3, "c")
-        worker.held = "a full queue"
-        await worker.look(3)
-        assert worker.woken == 0, "it may still be emptied"
-        await worker.look(2)
-        assert (worker.woken, worker.again) == (1, []), "nothing was fetched, so nothing is read again"
-        await worker.hand(2, 2)
-        await world.until(lambda: worker.acknowledged == [2], "joined", 5.0)
-        worker.held = "a full queue"
-        await worker.look(20)
-        assert worker.woken == 1, "nothing waits"
+        await worker.hand(0, 1)
+        await world.until(lambda: worker.acknowledged == [1], "joined", 5.0)
+        world.put_user(2, "c")
+        await worker.end()
 
-    async def before(dead: World) -> None:
-        await dead.sign_up(1)
+        world = World(worker.path / "again", world.clock, world.settings, world)
+        again = Worker(world, worker.path / "again")
+        world.go()
+        await again.owned()
+        assert world.partition.joined_offset == -1
+        again.begins = again.fetched = 2
+        await again.look(3)
+        assert world.partition.joined_offset == -1, "it may still come"
+        await again.look(2)
+        assert (world.partition.joined_offset, again.again) == (1, [])
+        await again.hand(2, 2)
+        world.partition.unconfirmed.clear()
+        await world.in_sync(1, 2, seconds=60.0)
+        await again.end()
 
-    play(tmp_path, scenario, before)
+    play(tmp_path, scenario, joined=False)
