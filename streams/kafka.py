@@ -16,14 +16,17 @@ from aiokafka.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from aiokafka import TopicPartition
+    from aiokafka.structs import ConsumerRecord
 
     from streams.settings import Kafka
 
 #: Seconds after which a send that the broker has not confirmed has failed for good (D4).
 SEND_DEADLINE = 120
+#: Records of one fetch, and milliseconds that it waits.
+_MANY, _WAIT = 5_000, 1_000
 
 
 class UnconfirmedError(RuntimeError):
@@ -93,12 +96,21 @@ def consumer(kafka: Kafka) -> AIOKafkaConsumer:
     )
 
 
+async def read_until(
+    consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]
+) -> AsyncIterator[tuple[TopicPartition, list[ConsumerRecord]]]:
+    """What stands before these ends, batch by batch, from where the consumer is; its partitions are assigned."""
+    while behind := [tp for tp, end in ends.items() if await consumer.position(tp) < end]:
+        for tp, batch in (await consumer.getmany(*behind, timeout_ms=_WAIT, max_records=_MANY)).items():
+            yield tp, batch
+
+
 @asynccontextmanager
-async def administering(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
-    """A client that asks for topics and groups."""
-    admin = AIOKafkaAdminClient(**connection(kafka))
-    await admin.start()
+async def administering(kafka: Kafka, **options: Any) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A client that asks for topics and groups; `options` as aiokafka names them."""
+    admin = AIOKafkaAdminClient(**connection(kafka), **options)
     try:
+        await admin.start()
         yield admin
     finally:
         await admin.close()

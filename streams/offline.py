@@ -150,10 +150,10 @@ async def _table(
     try:
         await consumer.start()
         consumer.assign([tp])
-        end = (await consumer.end_offsets([tp]))[tp]
+        ends = await consumer.end_offsets([tp])
         await consumer.seek_to_beginning(tp)
-        while await consumer.position(tp) < end:
-            for record in (await consumer.getmany(tp, timeout_ms=1_000, max_records=5_000)).get(tp, ()):
+        async for _, batch in kafka.read_until(consumer, ends):
+            for record in batch:
                 if record.key != only if only is not None else record.key.startswith(RESERVED):
                     continue
                 order = rank(kind, record.key, record.value)

@@ -52,7 +52,7 @@ _RESTORES = 4
 #: Seconds between the marks that let a late writer be found (O3: at least one an hour).
 _MARK_EVERY = 1_800.0
 #: Seconds between two looks for records that were fetched and have not come, and for an answer where reading is.
-_HOLES_EVERY, _POSITION = 1.0, 5.0
+_NUDGE_EVERY, _POSITION = 1.0, 5.0
 
 
 def _last_words(error: BaseException) -> None:
@@ -105,7 +105,7 @@ class Pipeline:
         self.join = Join(self.settings, self.send, self.delivery.joined, self.delivery.figures.stages)
         upkeep = {
             "marks": self._mark(),
-            "holes": self._holes(),
+            "nudges": self._nudge(),
             "brake": answer_brake(self.delivery),
             "conflicts": self.delivery.upserts.conflicts.run(),
             "foreign": self.delivery.foreign.run(),
@@ -341,12 +341,12 @@ class Pipeline:
             for key, (snap, stored) in zip(keys, partition.read(keys), strict=True):
                 self.delivery.joined(partition, key, partition.situation(snap, stored), True)
 
-    async def _holes(self) -> None:
+    async def _nudge(self) -> None:
         """Look at each partition that stands still although records wait."""
         while True:
-            await asyncio.sleep(_HOLES_EVERY)  # a poll: what does not come calls nobody
+            await asyncio.sleep(_NUDGE_EVERY)  # a poll: what does not come calls nobody
             for runner in list(self.runners.values()):
-                await runner.look()
+                await runner.nudge()
 
     async def _mark(self) -> None:
         """Append a mark to both changelogs now and then, so that a late writer is found even on a quiet one (O3)."""

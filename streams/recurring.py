@@ -7,7 +7,6 @@ what it found as any run does; here only whether it came to its end is noted.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import sys
@@ -19,7 +18,7 @@ from streams.control import RECONCILE_RAN
 from streams.cutover import record
 from streams.reconcile import plan
 from streams.reconcile.plan import Plan, Ran
-from streams.tied import tied
+from streams.tied import end, tied
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +48,7 @@ class Recurring:
             await asyncio.sleep(_EVERY)  # a poll: nothing calls when a moment has come
             state = self._pipeline.control.state
             wanted = plan.read(state)
-            if wanted is None or not self._mine() or plan.due(wanted, plan.last(state)) > time.time():
+            if wanted is None or not self._mine() or plan.due(wanted, plan.last(state, wanted)) > time.time():
                 continue
             began = time.time()
             why = await self._compared(wanted)
@@ -77,7 +76,8 @@ class Recurring:
                     return self._ended(process.returncode, (await reading)[1])
             return None
         finally:
-            await _end(process, reading)
+            await end(process, _ENDING)  # it would compare for nobody
+            await asyncio.wait([reading])
 
     @staticmethod
     def _ended(code: int | None, said: bytes) -> str:
@@ -87,15 +87,3 @@ class Recurring:
         lines = said.decode(errors="replace").strip().splitlines() or [f"it ended with exit code {code}"]
         log.warning("reconcile by plan came to no end exit_code=%s: %s", code, lines[-1])
         return lines[-1][:_LONGEST]
-
-
-async def _end(process: asyncio.subprocess.Process, reading: asyncio.Task[tuple[bytes, bytes]]) -> None:
-    """Leave no process behind: it would compare for nobody."""
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        await asyncio.wait([reading], timeout=_ENDING)
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-    await asyncio.wait([reading])

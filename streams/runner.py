@@ -125,7 +125,7 @@ class Runner:
             if not self.partition.closing:  # else its next owner reads it
                 raise
 
-    async def look(self) -> None:
+    async def nudge(self) -> None:
         """Find out why nothing comes although records wait, and go on; without this the watchdog would end the worker.
 
         A partition that is quiet shows no hole by itself: of what Faust has let go when a rebalance began (F2) nobody

@@ -95,10 +95,9 @@ async def read(settings: Settings) -> list[tuple[float, dict[str, Any]]]:
                         f"there is no topic {topic} yet: `topics --yes` makes it, a start of a worker too"
                     )
                 consumer.assign([tp])
-                end = (await consumer.end_offsets([tp]))[tp]
+                ends = await consumer.end_offsets([tp])
                 await consumer.seek_to_beginning(tp)
-                while await consumer.position(tp) < end:
-                    kept = (await consumer.getmany(tp, timeout_ms=1_000)).get(tp, ())
+                async for _, kept in kafka.read_until(consumer, ends):
                     read_now = ((one.timestamp / 1000, decode(one.value)) for one in kept)
                     found += [(clock, record) for clock, record in read_now if record is not None]
             finally:

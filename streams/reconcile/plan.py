@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: Seconds between two runs, at least and at most; after a run that came to no end; and until one that is due is late.
-LEAST, MOST, AGAIN, LATE = 60.0, 30 * 86_400.0, 600.0, 900.0
+LEAST, MOST, AGAIN, LATE = 60.0, 30 * 86_400.0, 600.0, 3_600.0
 _UNITS = {"min": 60, "h": 3_600, "d": 86_400}
 
 
@@ -60,27 +60,28 @@ def read(state: Mapping[str, Any]) -> Plan | None:
     return None if body is None else Plan(**body)
 
 
-def last(state: Mapping[str, Any]) -> Ran | None:
-    """How the last run ended; None where none ever has."""
+def last(state: Mapping[str, Any], plan: Plan) -> Ran | None:
+    """How the last run of this plan ended; None where none has."""
     body = state.get(RECONCILE_RAN)
-    return None if body is None else Ran(**body)
+    return None if body is None or body["at"] < plan.at else Ran(**body)
 
 
-def due(plan: Plan, ran: Ran | None) -> float:
-    """When the next run begins (Unix seconds): the first one at once, one that came to no end soon again."""
-    if ran is None or ran.at < plan.at:
+def due(plan: Plan, ran: Ran | None, again: float = AGAIN) -> float:
+    """When the next run begins (Unix seconds): the first one at once, `again` seconds after one without an end."""
+    if ran is None:
         return plan.at
-    return ran.at + (min(plan.every, AGAIN) if ran.why else plan.every)
+    return ran.at + (min(plan.every, again) if ran.why else plan.every)
 
 
 def shown(state: Mapping[str, Any]) -> dict[str, Any] | None:
     """What `status` and the metrics say of it."""
-    plan, ran = read(state), last(state)
+    plan = read(state)
     if plan is None:
         return None
-    # By the plan alone: a run that is tried again and again is as late as one that nobody tries.
-    whole = plan.at if ran is None or ran.at < plan.at else ran.at + (0 if ran.why else plan.every)
-    return {"every_seconds": plan.every, "who": plan.who, "due": whole, "why": ran.why if ran is not None else ""}
+    ran = last(state, plan)
+    # A run that is tried again and again is as late as one that nobody tries.
+    late_since, why = due(plan, ran, again=0.0), ran.why if ran is not None else ""
+    return {"every_seconds": plan.every, "who": plan.who, "due": late_since, "why": why}
 
 
 def words(body: Mapping[str, Any], now: float) -> str:

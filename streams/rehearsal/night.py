@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
     from streams.settings import Settings
 
-#: Records of one fetch, and milliseconds that it waits.
-_MANY, _WAIT = 5_000, 1_000
-
 
 class Night(NamedTuple):
     """Row changes and users of so many hours; fewer than asked for where the topic is younger."""
@@ -41,13 +38,12 @@ async def look(settings: Settings, hours: float) -> Night:
         for tp in tps:
             consumer.seek(tp, firsts[tp.partition])
         ends = await consumer.end_offsets(tps) if tps else {}
-        while behind := [tp for tp, end in ends.items() if await consumer.position(tp) < end]:
-            for batch in (await consumer.getmany(*behind, timeout_ms=_WAIT, max_records=_MANY)).values():
-                for record in batch:
-                    if (user := _changed(reader, record)) is not None:
-                        users.add(user)
-                        changes += 1
-                        oldest = min(oldest, record.timestamp / 1000)
+        async for _, batch in kafka.read_until(consumer, ends):
+            for record in batch:
+                if (user := _changed(reader, record)) is not None:
+                    users.add(user)
+                    changes += 1
+                    oldest = min(oldest, record.timestamp / 1000)
     finally:
         await consumer.stop()
     return Night(min(hours, (time.time() - oldest) / 3_600), changes, len(users))

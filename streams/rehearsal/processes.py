@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from typing import TYPE_CHECKING
 
 from streams.identity import RefusedError
-from streams.tied import tied
+from streams.tied import end, tied
 
 if TYPE_CHECKING:
     import re
@@ -79,13 +78,4 @@ class Child:
 
     async def end(self) -> None:
         """End it, in order if it can be."""
-        with contextlib.suppress(ProcessLookupError):
-            if self.code is None:
-                self._process.terminate()
-        try:
-            async with asyncio.timeout(_ENDING):
-                await self._process.wait()
-        except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
+        await end(self._process, _ENDING)

@@ -236,15 +236,11 @@ async def assert_none_runs(settings: Settings) -> None:
     Raises:
         RefusedError: one runs.
     """
-    for name in await _names(settings):
-        async with kafka.administering(settings.kafka) as admin:
-            if found := await kafka.members(admin, name.removesuffix("-control")):
+    there = await topics.beginning(settings, shadow.prefix_of(settings.app_id))
+    async with kafka.administering(settings.kafka) as admin:
+        for name in sorted({name.removesuffix("-control") for name in there if name.endswith("-control")}):
+            if found := await kafka.members(admin, name):
                 raise RefusedError(f"a rehearsal of this pipeline runs already ({', '.join(found)}): wait for its end")
-
-
-async def _names(settings: Settings) -> list[str]:
-    found = await topics.beginning(settings, shadow.prefix_of(settings.app_id))
-    return [name for name in found if name.endswith("-control")]
 
 
 async def remove(settings: Settings) -> None:

@@ -34,9 +34,8 @@ async def stored_offset(settings: Settings) -> int | None:
             consumer.assign([tp])
             first, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
             consumer.seek(tp, max(first, end - _TAIL))
-            while await consumer.position(tp) < end:
-                for batch in (await consumer.getmany(tp, timeout_ms=500)).values():
-                    records += [(record.key, record.value) for record in batch]
+            async for _, batch in kafka.read_until(consumer, {tp: end}):
+                records += [(record.key, record.value) for record in batch]
     except (KafkaError, OSError, TimeoutError):
         return None
     finally:

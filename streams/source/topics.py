@@ -16,7 +16,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from streams.causes import named, why
-from streams.kafka import connection
+from streams.kafka import administering
 from streams.source.births import complete_births, read_births
 
 if TYPE_CHECKING:
@@ -158,17 +158,14 @@ async def remove(settings: Settings, names: Collection[str]) -> None:
 @asynccontextmanager
 async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
     """A client that asks Kafka; what Kafka does not do becomes a TopicError."""
-    admin = AIOKafkaAdminClient(**connection(settings.kafka))
     try:
-        await admin.start()
-        yield admin
+        async with administering(settings.kafka) as admin:
+            yield admin
     except KafkaError as error:
         raise TopicError(
             f"Kafka at {settings.kafka.bootstrap_servers} did not do what was asked ({why(error)}): is it running, and "
             "are KAFKA_BOOTSTRAP_SERVERS and KAFKA_SECURITY_PROTOCOL right?"
         ) from error
-    finally:
-        await admin.close()
 
 
 async def _partitions(admin: AIOKafkaAdminClient) -> dict[str, int]:

@@ -85,9 +85,15 @@ def test_a_second_worker_joins_and_leaves_under_load(sync: Pipeline, load: Load)
     assert sum(shares) == 12, shares
     assert min(shares) >= 4, "the work is shared"
     load.made(500)
-    each = [worker.status()["rate"]["900s"] for worker in (first, second)]
-    both = sync.json("status")["rate_users_per_second"]["15_min"]  # asked later, while the load goes on
-    assert min(each) > 0 and 0.9 * sum(each) <= both <= 2 * sum(each), (each, both)
+
+    def rates() -> list[float]:
+        return [worker.status()["rate"]["900s"] for worker in (first, second)]
+
+    before, both, after = rates(), sync.json("status")["rate_users_per_second"]["15_min"], rates()
+    assert min(before + after) > 0, "each has confirmed somebody"
+    # They change all the time: what is said in between lies between both sums.
+    sums = sorted((sum(before), sum(after)))
+    assert 0.9 * sums[0] <= both <= 1.1 * sums[1], (before, both, after)
     assert second.end() == 0
     until(lambda: first.is_ready() and first.status()["owned"] == 12, "the first worker owns everything again")
     load.end()

@@ -40,13 +40,19 @@ DEADLINE = 20.0
     ("ran", "when"),
     [
         (None, NOW),
-        (Ran(NOW - 60), NOW),  # of the plan before
         (Ran(NOW + 5), NOW + 21_605),
         (Ran(NOW + 5, "the connector stands still"), NOW + 605),
     ],
 )
 def test_the_first_run_is_due_at_once_and_one_without_an_end_soon_again(ran: Ran | None, when: float) -> None:
     assert plan.due(PLAN, ran) == when
+
+
+def test_what_became_of_the_plan_before_says_nothing_of_this_one() -> None:
+    state = {RECONCILE_PLAN: PLAN.body(), RECONCILE_RAN: Ran(NOW - 60, "no worker joins").body()}
+    assert plan.last(state, PLAN) is None
+    shown = plan.shown(state)
+    assert shown is not None and shown["due"] == NOW and not plan.late(shown, NOW + 60)
 
 
 def test_a_short_plan_is_not_held_up_by_a_failure() -> None:
@@ -84,7 +90,8 @@ def test_what_is_said_of_a_plan() -> None:
     assert shown is not None
     assert plan.words(shown, NOW + 100 + 3_600) == "every 6 h, by dba, next in 5 h"
     assert not plan.late(shown, NOW + 100 + 21_600)  # it runs just now
-    assert "due for 20 min" in plan.late(shown, NOW + 100 + 21_600 + 1_200)
+    assert not plan.late(shown, NOW + 100 + 21_600 + 1_200), "to read everybody back at cidaas may take that long"
+    assert "due for 1 h 10 min" in plan.late(shown, NOW + 100 + 21_600 + 4_200)
     failed = plan.shown(state | {RECONCILE_RAN: Ran(NOW + 100, "no worker joins").body()})
     assert failed is not None and plan.late(failed, NOW + 101).endswith("came to no end: no worker joins")
     assert failed["due"] == NOW + 100, "what is tried again and again counts as late since it was due"

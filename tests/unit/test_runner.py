@@ -98,7 +98,7 @@ class Worker:
         """Look once a second, as the worker does."""
         for _ in range(seconds):
             await asyncio.sleep(1)
-            await self.runner.look()
+            await self.runner.nudge()
 
     def _crash(self, error: BaseException) -> None:
         self.crashed = error

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
     from streams.settings import Settings
 
-#: Records of one fetch, and milliseconds that it waits.
-_MANY, _WAIT = 5_000, 1_000
-
 
 class Behind:
     """The records of `legacy.identity` from some offsets on; closed by `close`."""
@@ -46,12 +43,10 @@ class Behind:
 
     async def _read(self) -> None:
         ends = await self._consumer.end_offsets([TopicPartition(self._topic, number) for number in self._begins])
-        while behind := [tp for tp, end in ends.items() if await self._consumer.position(tp) < end]:
-            fetched = await self._consumer.getmany(*behind, timeout_ms=_WAIT, max_records=_MANY)
-            for tp, batch in fetched.items():
-                for record in batch:
-                    self._take(record)
-                self.offsets[tp.partition] = await self._consumer.position(tp)
+        async for tp, batch in kafka.read_until(self._consumer, ends):
+            for record in batch:
+                self._take(record)
+            self.offsets[tp.partition] = await self._consumer.position(tp)
 
     def _take(self, record: ConsumerRecord) -> None:
         try:

@@ -163,10 +163,10 @@ async def _control(settings: Settings) -> dict[str, dict[str, Any]]:
             try:
                 await consumer.start()
                 consumer.assign([tp])
-                end = (await consumer.end_offsets([tp]))[tp]
+                ends = await consumer.end_offsets([tp])
                 await consumer.seek_to_beginning(tp)
-                while await consumer.position(tp) < end:
-                    for one in (await consumer.getmany(tp, timeout_ms=1_000)).get(tp, ()):
+                async for _, batch in kafka.read_until(consumer, ends):
+                    for one in batch:
                         key = one.key.decode()
                         state.pop(key, None)
                         if one.value is not None:

@@ -5,19 +5,20 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
+from streams import kafka
 from streams.causes import why
 from streams.doctor.asking import AwayError
 from streams.doctor.asking.log_dirs import ask_disks
 from streams.doctor.kafka import Kafka, Seen
-from streams.kafka import connection
 from streams.source.topics import topic_table
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from aiokafka.admin import AIOKafkaAdminClient
 
     from streams.settings import Settings
 
@@ -34,19 +35,17 @@ async def administering(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient
         AwayError: nobody answers, or the client is refused.
     """
     try:
-        admin = AIOKafkaAdminClient(**connection(settings.kafka), request_timeout_ms=REQUEST)
+        kafka.tls(settings.kafka)
     except (OSError, ValueError) as error:  # KAFKA_CA_FILE is not there, or is none
         raise AwayError(
             f"KAFKA_CA_FILE cannot be used: {error}", "Name a PEM file with the authority's certificates."
         ) from None
     try:
-        await admin.start()
-        yield admin
+        async with kafka.administering(settings.kafka, request_timeout_ms=REQUEST) as admin:
+            yield admin
     except (KafkaError, OSError, TimeoutError) as error:
         what = f"Kafka does not answer at {settings.kafka.bootstrap_servers}: {why(error)}"
         raise AwayError(what, _REMEDY) from None
-    finally:
-        await admin.close()
 
 
 async def ask(settings: Settings) -> Kafka:
