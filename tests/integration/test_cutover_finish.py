@@ -16,17 +16,18 @@ import httpx
 import orjson
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
 from demo.stack import postgres
 from demo.stack.places import ROOT
 from streams.control import DELIVERY
 from streams.cutover import record
 from streams.cutover.record import GO, Marker
+from streams.kafka import read_until
 from streams.offline import Controls
 from streams.settings import load
 from tests.integration.legacy import hashed
 from tests.integration.pipeline import take_back
+from tests.integration.topics import topics_of
 from tests.integration.waiting import until
 from tests.integration.workers import FAUST
 
@@ -103,16 +104,7 @@ class Shop:
 
     def topics(self) -> set[str]:
         """Those of this pipeline."""
-
-        async def ask() -> list[str]:
-            admin = AIOKafkaAdminClient(bootstrap_servers=self.stack.env["KAFKA_BOOTSTRAP_SERVERS"])
-            await admin.start()
-            try:
-                return list(await admin.list_topics())
-            finally:
-                await admin.close()
-
-        return {name for name in asyncio.run(ask()) if NAME in name}
+        return {name for name in topics_of(self.stack) if NAME in name}
 
     def in_database(self) -> dict[str, Any]:
         """What `cdc enable` and the connector make there."""
@@ -228,16 +220,10 @@ def files_with_canary(shop: Shop) -> set[str]:
 
 def topics_with_canary(shop: Shop) -> set[str]:
     """Of all topics of the whole broker."""
+    there = topics_of(shop.stack)
 
     async def read() -> set[str]:
-        servers = shop.stack.env["KAFKA_BOOTSTRAP_SERVERS"]
-        admin = AIOKafkaAdminClient(bootstrap_servers=servers)
-        await admin.start()
-        try:
-            there = {one["topic"]: len(one["partitions"]) for one in await admin.describe_topics()}
-        finally:
-            await admin.close()
-        consumer = AIOKafkaConsumer(bootstrap_servers=servers, group_id=None)
+        consumer = AIOKafkaConsumer(bootstrap_servers=shop.stack.env["KAFKA_BOOTSTRAP_SERVERS"], group_id=None)
         await consumer.start()
         try:
             names = [name for name in there if not name.startswith("__consumer")]
@@ -246,9 +232,9 @@ def topics_with_canary(shop: Shop) -> set[str]:
             ends = await consumer.end_offsets(tps)
             await consumer.seek_to_beginning(*tps)
             where = set[str]()
-            while behind := [tp for tp, end in ends.items() if await consumer.position(tp) < end]:
-                for tp, batch in (await consumer.getmany(*behind, timeout_ms=1_000)).items():
-                    where |= {tp.topic for one in batch if has_canary((one.key or b"") + (one.value or b""))}
+            async for tp, batch in read_until(consumer, ends):
+                if any(has_canary((one.key or b"") + (one.value or b"")) for one in batch):
+                    where.add(tp.topic)
             return where
         finally:
             await consumer.stop()

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import psutil
-from aiokafka.admin import AIOKafkaAdminClient
 
 from demo.stack.places import ROOT
 from streams.offline import read_ends
 from streams.settings import load, shadow
 from tests.integration.test_reconcile import settled
+from tests.integration.topics import topics_of
 from tests.integration.waiting import until
 from tests.integration.workers import FAUST
 
@@ -27,16 +27,7 @@ REFUSED = 24_001
 
 def topics(sync: Pipeline) -> list[str]:
     """Those of rehearsals."""
-
-    async def ask() -> list[str]:
-        admin = AIOKafkaAdminClient(bootstrap_servers=sync.stack.env["KAFKA_BOOTSTRAP_SERVERS"])
-        await admin.start()
-        try:
-            return list(await admin.list_topics())
-        finally:
-            await admin.close()
-
-    return [name for name in asyncio.run(ask()) if name.startswith(shadow.prefix_of(sync.app_id))]
+    return [name for name in topics_of(sync.stack) if name.startswith(shadow.prefix_of(sync.app_id))]
 
 
 def folders(sync: Pipeline) -> list[Path]:

@@ -108,6 +108,14 @@ class Shop:
         """Write the file."""
         self.file.write_text(self.head + "".join(tables))
 
+    def begin(self, *tables: str) -> None:
+        """Make it a pipeline that runs, with these tables of credentials."""
+        self.names(*tables)
+        for words in (("cdc", "enable", "--yes"), ("topics", "--yes"), ("connector", "apply", "--yes")):
+            self.run(*words)
+        self.pipeline.start()
+        self.await_login("ada", "new")
+
     def sql(self, *statements: str) -> None:
         """Run statements in one transaction."""
         with postgres.connect(self.pipeline.stack.layout) as admin, admin.transaction():
@@ -189,12 +197,8 @@ def repaired(shop: Shop) -> Said:
 
 
 def test_tables_come_to_a_pipeline_that_runs_and_each_row_stays_its_own(shop: Shop) -> None:
-    shop.names(PASSWORDS)
     pipeline, cidaas = shop.pipeline, shop.cidaas
-    for words in (("cdc", "enable", "--yes"), ("topics", "--yes"), ("connector", "apply", "--yes")):
-        shop.run(*words)
-    pipeline.start()
-    shop.await_login("ada", "new")
+    shop.begin(PASSWORDS)
     cidaas.await_user(GRACE, lambda entity: entity["password_hash_info"] is None, 60)
 
     # `shop.names` changes the file under the feet of the first worker: it has read it before.
@@ -265,12 +269,8 @@ def test_a_table_is_left_out_and_its_rows_are_forgotten(shop: Shop) -> None:
 
 
 def test_social_logins_of_a_table_of_their_own_follow_each_row(shop: Shop) -> None:
-    shop.names(PASSWORDS)
     pipeline, cidaas = shop.pipeline, shop.cidaas
-    for words in (("cdc", "enable", "--yes"), ("topics", "--yes"), ("connector", "apply", "--yes")):
-        shop.run(*words)
-    pipeline.start()
-    shop.await_login("ada", "new")
+    shop.begin(PASSWORDS)
     assert "identities" not in cidaas.await_user(ADA)
 
     shop.names(PASSWORDS, LOGINS)
