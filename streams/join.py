@@ -7,6 +7,7 @@ come in offset order, and the batch's own dictionary is all the overlay there is
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import Counter
@@ -31,7 +32,7 @@ from streams.rows import (
     key_text,
     write_control,
 )
-from streams.snapshots import GONE, Merge, Merger, Snapshot
+from streams.snapshots import GONE, NEVER, Merge, Merger, Snapshot
 from streams.stages import Stage, Stages
 from streams.state import records
 from streams.state.store import RESERVED
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
     from streams.state import Partition
 
 log = logging.getLogger(__name__)
+
+#: Records that are merged before the event loop gets its turn: each answer of cidaas waits for that several times.
+_SLICE = 50
 
 _HELD = (State.PARKED.value, State.REJECTED.value)
 
@@ -81,6 +85,8 @@ class Join:
         self._window = settings.brake.window
         self._send, self._joined = send, joined
         self._stages = stages or Stages()
+        #: partitions take turns: in one turn of the event loop, a slice of one of them is merged.
+        self._turn = asyncio.Lock()
         self.rows: Counter[str] = Counter()
         self.last_commit_us = 0
 
@@ -88,8 +94,11 @@ class Join:
         """Make one batch durable; when this returns it may be acknowledged."""
         work, committed, reads = _Batch(), self.last_commit_us, self.rows["r"]
         self._load(partition, batch, work)
-        for record in batch:
-            self._record(partition, record, work)
+        for start in range(0, len(batch), _SLICE):
+            async with self._turn:
+                for record in batch[start : start + _SLICE]:
+                    self._record(partition, record, work)
+                await asyncio.sleep(0)
         if work.decided:
             figure = records.pack(partition.snapshots.owner, partition.decisions.body())
             work.reserved.append((records.DELETES, figure))
@@ -124,7 +133,7 @@ class Join:
     @staticmethod
     def _held(partition: Partition, key: bytes, before: Position, after: Position) -> bool:
         """Whether a delete that the brake held, or a person rejected, is decided once more by a newer version."""
-        stored = partition.ledger.store.get(key) if after != before else None
+        stored = partition.ledger.store.get(key) if NEVER != before != after else None
         entry = ledger.head(stored.value) if stored is not None else None
         return entry is not None and entry.version == before and entry.state in _HELD
 
@@ -162,10 +171,11 @@ class Join:
         was_live = self._is_live(snap)
         # C1: a new mapping may have made the row live, and the user may have been sent as such.
         snap.seen_live = snap.seen_live or was_live
-        before = snap.version
+        before, row = snap.version, snap.user
         result = self._merge(snap, change, at, epoch)
         if result is not Merge.NOTHING:
-            if not self._is_live(snap) and (was_live or self._held(partition, key, before, snap.version)):
+            live = was_live if snap.user is row else self._is_live(snap)
+            if not live and (was_live or self._held(partition, key, before, snap.version)):
                 partition.decisions.add(record.offset, record.timestamp, self._window)
                 work.decided = True
             streamed = isinstance(change, RowChange) and change.op != "r"

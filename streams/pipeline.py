@@ -267,6 +267,10 @@ class Pipeline:
             log.exception("upkeep failed")
             await self.crash(error)
 
+    def replays(self) -> dict[int, int]:
+        """The partitions that are read from their beginning, and up to where before anybody of them leaves (C9)."""
+        return {one.number: one.replay_end for one in self.partitions() if one.replaying}
+
     def lag(self, partition: Partition) -> int | None:
         """Records of this partition that wait to be joined; None while that is not known yet."""
         tp = TP(self.settings.topics.identity, partition.number)

@@ -1,8 +1,11 @@
-"""Faust's aiokafka transport with three changes: batches, commits that never pass what is not acknowledged, and
+"""Faust's aiokafka transport with four changes: batches, turns, commits that never pass what is not acknowledged, and
 nothing is dropped because something behind it was read before.
 
 *Batches.* Faust wakes four asyncio tasks for every message; a batch pays for that once. For the chosen topic one
 message carries the records of one partition as they were fetched; its offset is that of its last record.
+
+*Turns.* A partition that is read from its beginning delivers nothing before its end (C9). Read side by side, all of
+them come to it at the very end of an initial load, and cidaas hears of nobody until then; so a few at a time are read.
 
 *Commits.* Faust's own commit skips over a single unacknowledged message (issue 606). Our messages are acknowledged in
 offset order per partition, always, so the highest acknowledged one is the position to commit (D2).
@@ -13,19 +16,24 @@ that may be a record that was never handed on. Ours are compared with what is jo
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiokafka import TopicPartition
 from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
 
 if TYPE_CHECKING:
-    from faust.types import TP
     from faust.types.transports import ConsumerT
 
-#: Records in one batch; a bigger one holds the event loop for too long while calls are in flight.
+#: Records in one batch: what one send to the changelog is paid for.
 MAX_BATCH = 500
+#: Partitions that are read from their beginning at a time: one more is joined while the buffers of the first are full.
+AT_A_TIME = 2
+#: Seconds until such a partition is asked for again that Faust had paused: nobody tells when it goes on.
+_SOON = 0.02
 
 
 class Batch(list[Any]):
@@ -55,6 +63,11 @@ class BatchConsumer(driver.Consumer):
         self._read_offset = _ReadOffsets(self.batch_topic)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[Any]]:
+        if later := self._later():
+            active_partitions, timeout = (active_partitions or set()) - later, min(timeout, _SOON)
+            if not active_partitions:  # to Faust that is everything
+                await asyncio.sleep(timeout)
+                return {}
         fetched = await super()._getmany(active_partitions, timeout)
         return {
             tp: [Batch(recs[i : i + MAX_BATCH]) for i in range(0, len(recs), MAX_BATCH)]
@@ -62,6 +75,16 @@ class BatchConsumer(driver.Consumer):
             else recs
             for tp, recs in fetched.items()
         }
+
+    def _later(self) -> set[TP]:
+        """The partitions whose turn has not come: a few that are read from their beginning go before them."""
+        ends = self.app.pipeline.replays()
+        unread = [number for number in sorted(ends) if self._read_up_to(number) < ends[number]]
+        return {TP(self.batch_topic, number) for number in unread[AT_A_TIME:]}
+
+    def _read_up_to(self, number: int) -> int:
+        """The offset behind the last record of a partition that was handed on; Faust keeps it, also when it seeks."""
+        return (self._read_offset.get(TP(self.batch_topic, number)) or 0) + 1
 
     def _to_message(self, tp: TP, record: Any) -> Any:
         if not isinstance(record, Batch):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from streams.pipeline import Pipeline
     from streams.runner import Runner
+    from streams.state import Partition
 
 log = logging.getLogger(__name__)
 
@@ -147,9 +148,16 @@ def _partition(pipeline: Pipeline, runner: Runner, *, joining: bool) -> Iterator
     if partition is None or partition.closing or not partition.owned.is_set():
         return
     if joining and (pipeline.lag(partition) or not runner.queue.empty()):
-        mark = (partition.joined_offset, partition.snapshots.store.next_offset, pipeline.sent)
+        mark = (_joined(pipeline, partition), partition.snapshots.store.next_offset, pipeline.sent)
         yield Sign(f"join {number}", mark, JOIN, f"partition {number} has records to join, and has joined none")
     committed = pipeline.noted_commit(number)
     if committed is not None and runner.acknowledged > committed:
         sentence = f"partition {number} is acknowledged up to {runner.acknowledged}, and {committed} is committed"
         yield Sign(f"commit {number}", committed, COMMIT, sentence)
+
+
+def _joined(pipeline: Pipeline, partition: Partition) -> tuple[int, ...]:
+    """How far a partition is joined; those that are read from their beginning take turns, so they count together."""
+    if not partition.replaying:
+        return (partition.joined_offset,)
+    return tuple(one.joined_offset for one in pipeline.partitions() if one.replaying)

@@ -2,48 +2,52 @@
 
 They are plain click commands in Faust's group: they need no worker of their own, print no banner, and end with the
 exit codes of the design: 0 ok, 1 something is wrong, 2 refused or unusable input.
+
+A file is imported when its command is asked for: all of them together take as long as everything else that a worker
+imports, and a worker needs none.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from faust.cli.base import cli
 
-from streams.commands import (
-    audit,
-    cdc,
-    census,
-    connector,
-    cutover,
-    deletes,
-    delivery,
-    doctor,
-    mapping,
-    quarantine,
-    reconcile,
-    rehearse,
-    resync,
-    source,
-    status,
-    topics,
-    trace,
-    user,
-)
-
 if TYPE_CHECKING:
-    from types import ModuleType
+    from collections.abc import Iterator, Mapping
+
+    import click
 
     from streams.settings import Settings
 
-_MODULES: tuple[ModuleType, ...] = (
-    status, doctor, census, mapping, user, trace, reconcile, rehearse, resync, quarantine, delivery, deletes, cdc,
-    topics, connector, source, cutover, audit,
-)  # fmt: skip
+#: Each command, and the file that it is in.
+FILES = {
+    **{name: name for name in ("status", "doctor", "census", "mapping", "user", "trace", "reconcile", "rehearse")},
+    **{name: name for name in ("resync", "quarantine", "deletes", "cdc", "topics", "connector", "source", "cutover")},
+    "audit": "audit",
+    "pause": "delivery",
+    "resume": "delivery",
+}
+
+
+class _Commands(dict[str, "click.Command"]):
+    """Faust's commands, and ours behind them, as click asks for them: by name, or for all names."""
+
+    def __init__(self, fausts: Mapping[str, click.Command], settings: Settings) -> None:
+        super().__init__(fausts)
+        self._settings = settings
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys((*super().__iter__(), *FILES)))
+
+    def get(self, name: str, default: Any = None) -> Any:
+        if name not in self and name in FILES:
+            commands = import_module(f"{__name__}.{FILES[name]}").commands(self._settings)
+            self.update((command.name, command) for command in commands)
+        return super().get(name, default)
 
 
 def register(settings: Settings) -> None:
     """Add the commands to Faust's group."""
-    for module in _MODULES:
-        for command in module.commands(settings):
-            cli.add_command(command)
+    cli.commands = _Commands(cli.commands, settings)

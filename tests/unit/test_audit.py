@@ -7,6 +7,7 @@ import dataclasses
 import time
 import tomllib
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,8 @@ WORDS_OF = {
 
 def all_commands(settings: Any = AWAY) -> dict[str, click.Command]:
     found: dict[str, click.Command] = {}
-    for module in commands._MODULES:
-        for command in module.commands(settings):
+    for file in dict.fromkeys(commands.FILES.values()):
+        for command in import_module(f"streams.commands.{file}").commands(settings):
             children = command.commands.values() if isinstance(command, click.Group) else ()
             found |= {f"{command.name} {child.name}": child for child in children} or {str(command.name): command}
     return found

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import tomllib
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,8 @@ def faust_calls() -> list[str]:
 
 def own_commands() -> dict[str, click.Command]:
     group = click.Group()
-    for module in commands._MODULES:
-        for command in module.commands(SETTINGS):
+    for file in dict.fromkeys(commands.FILES.values()):
+        for command in import_module(f"streams.commands.{file}").commands(SETTINGS):
             group.add_command(command)
     found: dict[str, click.Command] = {}
 

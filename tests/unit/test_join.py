@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -94,6 +95,26 @@ def user(op: str, lsn: int, number: int = 1, **fields: Any) -> tuple[bytes, byte
 
 def credential(op: str, lsn: int, pk: int = 7, number: int = 1, **fields: Any) -> tuple[bytes, bytes]:
     return b"%d" % number, envelope(op, "credentials", lsn, credential_row(pk, number, **fields))
+
+
+def test_whoever_waits_for_an_answer_gets_a_turn_within_a_batch(tmp_path: Path) -> None:
+    """Two partitions at once, of a whole batch each: cidaas' answers wait for neither of them."""
+
+    async def scenario(reader: Reader) -> None:
+        for number in range(1, 501):
+            reader.broker.append(IDENTITY, 0, *user("r", 10, number))
+        batch = list(reader.broker.logs[IDENTITY, 0])
+        other = await owned_partition(reader.broker, None, number=1)
+        merged: list[int] = []
+        work = [asyncio.create_task(reader.join.process(one, batch)) for one in (reader.partition, other)]  # type: ignore[arg-type]
+        while not all(task.done() for task in work):
+            await asyncio.sleep(0)
+            merged.append(reader.join.rows["r"])
+        assert merged[-1] == 1_000
+        assert max(after - before for before, after in pairwise([0, *merged])) <= 50
+        assert [one.known for one in (reader.partition, other)] == [500, 500]
+
+    play(tmp_path, scenario)
 
 
 def test_a_user_is_pending_only_when_its_snapshot_is_confirmed(tmp_path: Path) -> None:

@@ -113,6 +113,9 @@ class Worker:
     def lag(self, partition: Partition) -> int | None:
         return self.waiting
 
+    def partitions(self) -> list[Partition]:
+        return [runner.partition for runner in self.runners.values() if runner.partition is not None]
+
     def noted_commit(self, number: int) -> int | None:
         return self.committed
 
@@ -170,6 +173,27 @@ def test_records_that_wait_have_to_be_joined(tmp_path: Path) -> None:
         del worker.runners[1]
         partition.closing = True
         assert worker.names() == {}
+
+    run(scenario())
+
+
+def test_partitions_that_take_turns_stand_still_together_only(tmp_path: Path) -> None:
+    """C9: in a big initial load the last one waits for much longer than the limit, while others are read."""
+
+    async def scenario() -> None:
+        broker = Broker(Clock())
+        worker = Worker(await owned_partition(broker, tmp_path))
+        first, last = worker.runner.partition, await owned_partition(broker, tmp_path, number=1)
+        assert first is not None
+        worker.runners[1] = SimpleNamespace(number=1, partition=last, queue=asyncio.Queue(), acknowledged=0)
+        worker.waiting, first.replay_end, last.replay_end = 3, 5, 5
+        before = worker.names()["join 1"].mark
+        first.joined_offset += 1
+        assert worker.names()["join 1"].mark != before
+        first.joined_offset = last.joined_offset = 4  # both are read to their end, and new records wait
+        before = worker.names()["join 1"].mark
+        first.joined_offset += 1
+        assert worker.names()["join 1"].mark == before
 
     run(scenario())
 
