@@ -133,6 +133,7 @@ class Join:
     @staticmethod
     def _held(partition: Partition, key: bytes, before: Position, after: Position) -> bool:
         """Whether a delete that the brake held, or a person rejected, is decided once more by a newer version."""
+        # Who had no version yet had no entry of one either: most users of an initial load.
         stored = partition.ledger.store.get(key) if NEVER != before != after else None
         entry = ledger.head(stored.value) if stored is not None else None
         return entry is not None and entry.version == before and entry.state in _HELD
@@ -174,7 +175,7 @@ class Join:
         before, row = snap.version, snap.user
         result = self._merge(snap, change, at, epoch)
         if result is not Merge.NOTHING:
-            live = was_live if snap.user is row else self._is_live(snap)
+            live = was_live if snap.user is row else self._is_live(snap)  # each change of a row makes a new one
             if not live and (was_live or self._held(partition, key, before, snap.version)):
                 partition.decisions.add(record.offset, record.timestamp, self._window)
                 work.decided = True

@@ -28,7 +28,7 @@ from faust.types import TP
 if TYPE_CHECKING:
     from faust.types.transports import ConsumerT
 
-#: Records in one batch: what one send to the changelog is paid for.
+#: Records in one batch: one send to the changelog, one write to the store.
 MAX_BATCH = 500
 #: Partitions that are read from their beginning at a time: one more is joined while the buffers of the first are full.
 AT_A_TIME = 2

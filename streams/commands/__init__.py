@@ -21,18 +21,16 @@ if TYPE_CHECKING:
 
     from streams.settings import Settings
 
+_ALONE = (
+    "status", "doctor", "census", "mapping", "user", "trace", "reconcile", "rehearse", "resync", "quarantine",
+    "deletes", "cdc", "topics", "connector", "source", "cutover", "audit",
+)  # fmt: skip
 #: Each command, and the file that it is in.
-FILES = {
-    **{name: name for name in ("status", "doctor", "census", "mapping", "user", "trace", "reconcile", "rehearse")},
-    **{name: name for name in ("resync", "quarantine", "deletes", "cdc", "topics", "connector", "source", "cutover")},
-    "audit": "audit",
-    "pause": "delivery",
-    "resume": "delivery",
-}
+FILES = {name: name for name in _ALONE} | {"pause": "delivery", "resume": "delivery"}
 
 
-class _Commands(dict[str, "click.Command"]):
-    """Faust's commands, and ours behind them, as click asks for them: by name, or for all names."""
+class Commands(dict[str, "click.Command"]):
+    """Faust's commands, and ours behind them, as click asks for them: for all names, or by `get` for one."""
 
     def __init__(self, fausts: Mapping[str, click.Command], settings: Settings) -> None:
         super().__init__(fausts)
@@ -42,6 +40,7 @@ class _Commands(dict[str, "click.Command"]):
         return iter(dict.fromkeys((*super().__iter__(), *FILES)))
 
     def get(self, name: str, default: Any = None) -> Any:
+        """Import the file of one of ours, when it is asked for first."""
         if name not in self and name in FILES:
             commands = import_module(f"{__name__}.{FILES[name]}").commands(self._settings)
             self.update((command.name, command) for command in commands)
@@ -50,4 +49,4 @@ class _Commands(dict[str, "click.Command"]):
 
 def register(settings: Settings) -> None:
     """Add the commands to Faust's group."""
-    cli.commands = _Commands(cli.commands, settings)
+    cli.commands = Commands(cli.commands, settings)

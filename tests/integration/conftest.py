@@ -78,7 +78,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config)
     """The services, with users that were there before the connector; workers are the tests' own."""
     version = pytestconfig.getoption("--postgres")
     made = Stack(tmp_path_factory.mktemp("stack") / "run", postgres=version)
-    made.env["BROKER_OVERRIDES"] = "group.initial.rebalance.delay.ms=0"  # no test starts its workers together
     try:
         made.up(SERVICES, capture=False)
         with postgres.connect(made.layout) as legacy:

@@ -7,7 +7,6 @@ import dataclasses
 import time
 import tomllib
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,10 @@ import orjson
 import pytest
 from aiokafka.errors import KafkaConnectionError
 from click.testing import CliRunner
+from everything import all_commands
 from fakes import SETTINGS
 
 import streams
-from streams import commands
 from streams.audit import topic as audit_topic
 from streams.audit.fingerprint import differing, digests, fingerprint
 from streams.audit.logbook import Logbook
@@ -52,20 +51,11 @@ WORDS_OF = {
 }
 
 
-def all_commands(settings: Any = AWAY) -> dict[str, click.Command]:
-    found: dict[str, click.Command] = {}
-    for file in dict.fromkeys(commands.FILES.values()):
-        for command in import_module(f"streams.commands.{file}").commands(settings):
-            children = command.commands.values() if isinstance(command, click.Group) else ()
-            found |= {f"{command.name} {child.name}": child for child in children} or {str(command.name): command}
-    return found
-
-
-CHANGES = sorted(all_commands().keys() - LOOKS)
+CHANGES = sorted(all_commands(AWAY).keys() - LOOKS)
 
 
 def words_for(path: str) -> list[str]:
-    takes_yes = any("--yes" in parameter.opts for parameter in all_commands()[path].params)
+    takes_yes = any("--yes" in parameter.opts for parameter in all_commands(AWAY)[path].params)
     return WORDS_OF.get(path, []) + (["--yes"] if takes_yes else [])
 
 
@@ -106,9 +96,9 @@ def pens(monkeypatch: pytest.MonkeyPatch) -> Pens:
 
 def test_what_changes_something_is_known() -> None:
     """A new command is in one of both lists, or this fails: what looks, or what takes --yes, and three more."""
-    takes_yes = {path for path, one in all_commands().items() if any("--yes" in part.opts for part in one.params)}
+    takes_yes = {path for path, one in all_commands(AWAY).items() if any("--yes" in part.opts for part in one.params)}
     assert set(CHANGES) == takes_yes | {"pause", "resume", "doctor"}
-    assert all_commands().keys() >= LOOKS
+    assert all_commands(AWAY).keys() >= LOOKS
 
 
 @pytest.mark.parametrize("path", CHANGES)
@@ -117,14 +107,14 @@ def test_it_is_written_down_before_anything_is_done(path: str, pens: Pens, monke
     pens.stop_at_first = True
     for name in ("connect", "connect_ex"):
         monkeypatch.setattr("socket.socket." + name, lambda *_: pytest.fail("connected before the record"))
-    said = CliRunner().invoke(all_commands()[path], words_for(path))
+    said = CliRunner().invoke(all_commands(AWAY)[path], words_for(path))
     assert isinstance(said.exception, Reached), said
 
 
 @pytest.mark.parametrize("path", CHANGES)
 def test_how_it_ended_is_written_down_too(path: str, pens: Pens) -> None:
     """Here nothing answers, so all of them fail: with the same exit code and sentence as on the screen."""
-    said = CliRunner().invoke(all_commands()[path], words_for(path))
+    said = CliRunner().invoke(all_commands(AWAY)[path], words_for(path))
     began, ended = pens.records
     assert (began["phase"], ended["phase"], began["id"]) == ("began", "ended", ended["id"])
     assert path.endswith(began["command"]) and set(words_for(path)) == set(began["arguments"])
@@ -143,7 +133,7 @@ def test_a_preview_is_not_written_down(path: str, pens: Pens, monkeypatch: pytes
     monkeypatch.setattr("streams.commands.checklist.show", lambda _, as_json: 0)
     several = ("resync", "quarantine retry", "quarantine drop", "cutover sign-off")
     words = ["42", "43"] if path in several else []
-    CliRunner().invoke(all_commands()[path], words)
+    CliRunner().invoke(all_commands(AWAY)[path], words)
     assert pens.records == []
 
 

@@ -6,13 +6,13 @@ import json
 import re
 import shlex
 import tomllib
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 import faust.cli.faust  # noqa: F401  registers Faust's own commands, `worker` among them
 import pytest
+from everything import all_commands
 from faust.cli.base import cli
 
 from streams import commands
@@ -44,24 +44,6 @@ def faust_calls() -> list[str]:
     return sorted({re.split(r" [|>#]", call)[0].strip() for call in calls})
 
 
-def own_commands() -> dict[str, click.Command]:
-    group = click.Group()
-    for file in dict.fromkeys(commands.FILES.values()):
-        for command in import_module(f"streams.commands.{file}").commands(SETTINGS):
-            group.add_command(command)
-    found: dict[str, click.Command] = {}
-
-    def walk(path: str, command: click.Command) -> None:
-        if isinstance(command, click.Group):
-            for name, child in command.commands.items():
-                walk(f"{path} {name}".strip(), child)
-        else:
-            found[path] = command
-
-    walk("", group)
-    return found
-
-
 def resolve(words: list[str]) -> tuple[click.Command, list[str]]:
     commands.register(SETTINGS)
     command: click.Command = cli
@@ -78,9 +60,9 @@ def test_each_call_in_the_docs_is_one_that_the_commands_take(call: str) -> None:
     command.make_context(command.name, arguments)  # UsageError: no such option, or something is missing
 
 
-@pytest.mark.parametrize("path", sorted(own_commands()))
+@pytest.mark.parametrize("path", sorted(all_commands()))
 def test_each_command_has_help_and_stands_in_the_docs(path: str) -> None:
-    command = own_commands()[path]
+    command = all_commands()[path]
     assert f"Example: {FAUST}{path}" in " ".join((command.help or "").split()), "an example tells more than a sentence"
     for parameter in command.params:
         if isinstance(parameter, click.Option) and parameter.name != "help":
