@@ -372,7 +372,8 @@ class Delivery:
             return f"cidaas does not take calls: {trouble}"
         if user in self.queues[do].flying:
             return "its call is on its way"
-        if user in self.queues[Do.DELETE] and (why := doubt(self.pipeline.control.state)):
+        waits = user in self.queues[Do.DELETE]
+        if waits and (why := doubt(self.pipeline.control.state) or self.brake.why_waiting(partition)):
             return f"deletes wait: {why}"
         return self.only.why_not(partition, key)
 

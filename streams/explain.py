@@ -84,6 +84,8 @@ def mapped(status: str | None) -> str:
 def _never(body: dict[str, Any]) -> str:
     legacy = body.get("legacy") or {}
     if legacy.get("row") is None:
+        if body.get("waiting"):
+            return f"not read yet: {body['waiting'].rstrip('.')}."
         unasked = f"; the legacy database could not be asked ({legacy['why'].rstrip('.')})" if legacy.get("why") else ""
         return f"{_NEVER_SEEN}{unasked}."
     if legacy["row"] != "there":

@@ -15,12 +15,11 @@ if TYPE_CHECKING:
 
 
 async def answer_brake(delivery: Delivery) -> None:
-    """Hear of answers until cancelled; keep the brake's limit right, too."""
+    """Hear of answers until cancelled; keep the brake's figures right, and judge them, too."""
     pipeline = delivery.pipeline
     while True:
         await pipeline.control.wait_changed()
-        for partition in pipeline.partitions():
-            await delivery.brake.refresh(partition)
+        await delivery.brake.refresh()
         state = pipeline.control.state.get(TRIPPED)
         if state is None or state.get("on"):
             continue

@@ -166,6 +166,7 @@ class Runner:
     async def _own(self) -> None:
         pipeline, number = self._pipeline, self.number
         await pipeline.belonging.identified.wait()
+        await pipeline.delivery.brake.begin(number)  # before the others have taken theirs over, and judge without it
         partition = self.partition = pipeline.open(number)
         async with pipeline.restores:
             facts = await partition.take_over(pipeline.name)

@@ -86,6 +86,11 @@ class BatchConsumer(driver.Consumer):
         """The offset behind the last record of a partition that was handed on; Faust keeps it, also when it seeks."""
         return (self._read_offset.get(TP(self.batch_topic, number)) or 0) + 1
 
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Faust's look for partitions that nothing comes of; it takes one that waits for its turn for a stuck one."""
+        if tp not in self._later():
+            super().verify_event_path(now, tp)
+
     def _to_message(self, tp: TP, record: Any) -> Any:
         if not isinstance(record, Batch):
             return super()._to_message(tp, record)

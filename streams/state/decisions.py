@@ -7,11 +7,14 @@ from typing import Any
 
 #: Decisions are counted in buckets of this length, by the broker's clock.
 _BUCKET_MS = 10_000
+#: Buckets that are kept at least: another partition may be read hours later, and what was decided there counts together
+#: with what was decided here at that time. (They stand in each figure: 20 kB at most.)
+_KEPT = 1_000
 
 
 @dataclass(slots=True)
 class Decisions:
-    """The decisions of one partition in the last minutes, as they stand in `snapshots`.
+    """The newest decisions of one partition, as they stand in `snapshots`.
 
     `upto` is the offset of the newest record that decided a delete.
     """
@@ -25,12 +28,17 @@ class Decisions:
         return cls({int(at): int(count) for at, count in body["buckets"]}, int(body["upto"]))
 
     def add(self, offset: int, time_ms: int, window: float) -> None:
-        """Count one decision, made by the record at `offset`; those older than `window` seconds are dropped."""
+        """Count one decision, made by the record at `offset`; those of the last `window` seconds are never dropped."""
         bucket = time_ms - time_ms % _BUCKET_MS
         self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
-        oldest = bucket - int(window * 1000) - _BUCKET_MS
-        self.buckets = {at: count for at, count in self.buckets.items() if at >= oldest}
         self.upto = offset
+        if len(self.buckets) > _KEPT and (oldest := min(self.buckets)) < bucket - window * 1000 - _BUCKET_MS:
+            del self.buckets[oldest]
+
+    @property
+    def until(self) -> int:
+        """Broker time (ms) up to which decisions have been made here; 0 for none."""
+        return max(self.buckets) + _BUCKET_MS if self.buckets else 0
 
     def body(self) -> dict[str, Any]:
         """The figure for the changelog and for the control topic."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from streams.offline import partition_of
 from tests.faults.kit.load import MIX
 from tests.integration.legacy import add_many
 from tests.integration.waiting import until
@@ -85,6 +86,31 @@ def one_by_one(url: str, users: range) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         for user in users:
             connection.execute("DELETE FROM users WHERE id = %s", (user,))
+
+
+def test_a_storm_of_the_night_is_read_together_with_the_morning(ruins: Callable[..., Arena]) -> None:
+    """The worker was down. Behind its share of the storm each partition has an ordinary delete, past the window."""
+    window, users = 5.0, range(2_001, 3_001)
+    arena = ruins(examples=300, plain=users, **LIMITS, brake__window=str(window))
+    storm, others = users[:300], users[300:]
+    partitions = arena.sync.worker.status()["owned"]
+    ordinary = {partition_of(b"%d" % user, partitions): user for user in others}
+    assert len(ordinary) == partitions
+    with arena.load(mix=GENTLE) as load:
+        load.more(30)
+        arena.strike(arena.sync.worker.kill)
+        arena.sync.legacy.delete(*storm)
+        over = time.monotonic() + window + 15  # decisions are counted in steps of 10 s
+        load.more(60)
+        until(lambda: time.monotonic() > over, "the window is over", window + 20)
+        arena.sync.legacy.delete(*ordinary.values())
+        load.more(60)
+        arena.sync.launch()
+        all_parked(arena, len(storm) + partitions)
+        arena.recovered()
+        assert deletes(arena) == 0, "a delete left before anybody allowed it"
+        allow(arena)
+    arena.judge(180)
 
 
 def test_truncate(ruins: Callable[..., Arena]) -> None:

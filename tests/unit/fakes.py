@@ -467,6 +467,8 @@ class Pipeline:
         self.sent: list[tuple[bytes, bytes]] = []
         self.crashed: BaseException | None = None
         self.is_behind = False
+        #: those that are behind although the others are not.
+        self.behind_ones: set[int] = set()
         self.live = True
         self.member = True
         self.delivery: Any = None
@@ -481,7 +483,7 @@ class Pipeline:
         return 0
 
     def behind(self, partition: Partition) -> bool:
-        return self.is_behind
+        return self.is_behind or partition.number in self.behind_ones
 
     def source_is_live(self) -> bool:
         return self.live

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from world import World
 
-from streams.brake import FIGURE, TRIPPED, Brake, Verdict, answer, total
+from streams.brake import FIGURE, TRIPPED, Brake, Verdict, answer, reading, total, worst
 from streams.ledger import Situation, State
 from streams.parked import answer_brake
 from streams.state.decisions import Decisions
@@ -21,6 +21,8 @@ from streams.state.decisions import Decisions
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
+
+    from streams.state import Partition
 
 LIMITS = replace(SETTINGS.brake, floor=5, ceiling=500, share=0.05, window=600.0)
 BRAKED = replace(SETTINGS, brake=LIMITS, cidaas=replace(SETTINGS.cidaas, delete="scim"))
@@ -65,7 +67,17 @@ def test_every_decision_of_the_window_is_counted(steps: list[tuple[int, int]]) -
         figures = {f"{FIGURE}0": {**decisions.body(), "known": 0}}
         assert inside <= total(figures, LIMITS)[0] <= len(times)
         assert decisions.upto == offset
-    assert len(decisions.buckets) <= LIMITS.window / 10 + 3
+
+
+def test_decisions_of_hours_are_kept_and_the_figure_stays_small() -> None:
+    """A figure stands in every record of its kind; whatever is in the window is never dropped."""
+    seconds = 10
+    for window, kept in ((600.0, 1_000), (30_000.0, 3_001)):
+        decisions = Decisions()
+        for offset in range(5_000):
+            decisions.add(offset, offset * seconds * 1000, window)
+        assert min(decisions.buckets) <= (4_999 - kept + 2) * seconds * 1000
+        assert kept <= len(decisions.buckets) <= kept + 2
 
 
 def test_partitions_are_added_up_and_the_limit_follows_the_known_users() -> None:
@@ -77,14 +89,49 @@ def test_partitions_are_added_up_and_the_limit_follows_the_known_users() -> None
     assert total({f"{FIGURE}0": {"buckets": [(at, 1)], "upto": 9, "known": 900_000}}, LIMITS)[1] == 500
 
 
-def test_decisions_of_ten_minutes_ago_are_over() -> None:
-    """Broker time counts: the newest decision anywhere says how late it is."""
-    at = 1_700_000_000_000
-    state = {
-        f"{FIGURE}0": {"buckets": [(at, 400)], "upto": 9, "known": 0},
-        f"{FIGURE}1": {"buckets": [(at + 700_000, 1)], "upto": 9, "known": 0},
+def test_decisions_of_ten_minutes_ago_are_not_shown_but_judged() -> None:
+    """A night's backlog: who is read first has a deletion of this morning, the mass delete of the night is in all."""
+    night = 1_700_000_000_000
+    state = {f"{FIGURE}{n}": {"buckets": [(night, 50)], "upto": 9, "known": 100} for n in range(11)}
+    state[f"{FIGURE}11"] = {"buckets": [(night + 21_600_000, 1)], "upto": 9, "known": 100}
+    assert total(state, LIMITS) == (1, 60)
+    assert worst(state, LIMITS) == (550, 87)
+
+
+BUCKETS = st.dictionaries(st.integers(0, 200).map(lambda n: n * 10_000), st.integers(1, 9), max_size=12)
+
+
+@given(st.lists(BUCKETS, min_size=1, max_size=3), BUCKETS, st.integers(0, 2_000))
+def test_every_window_is_judged(partitions: list[dict[int, int]], counted: dict[int, int], users: int) -> None:
+    """However the partitions are apart in time; what a person has answered is out of it."""
+    state = {f"{FIGURE}{n}": {"buckets": [*one.items()], "upto": 1, "known": 0} for n, one in enumerate(partitions)}
+    state[f"{FIGURE}0"]["known"] = users
+    state[TRIPPED] = {"on": False, "counted": [*counted.items()]}
+    left = {
+        at: max(0, sum(one.get(at, 0) for one in partitions) - counted.get(at, 0)) for one in partitions for at in one
     }
-    assert total(state, LIMITS)[0] == 1
+
+    def judged(end: int) -> tuple[int, int]:
+        since = end - LIMITS.window * 1000
+        before = users + sum(count for at, count in left.items() if at > since)
+        limit = int(max(LIMITS.floor, min(LIMITS.ceiling, LIMITS.share * before)))
+        return sum(count for at, count in left.items() if since < at <= end), limit
+
+    excess = max((count - limit for count, limit in map(judged, left)), default=None)
+    count, limit = worst(state, LIMITS)
+    if excess is None:
+        assert count == 0
+    else:
+        assert count - limit == excess and (count, limit) in set(map(judged, left))
+
+
+def test_many_small_clean_ups_do_not_add_up() -> None:
+    """Each stayed under the limit of its time; that fewer users are left now does not make too many of them."""
+    state = {
+        f"{FIGURE}0": {"buckets": [(0, 45), *((n * 3_600_000, 20) for n in range(1, 10))], "upto": 9, "known": 700}
+    }
+    count, limit = worst(state, LIMITS)
+    assert count <= limit and LIMITS.share * 700 < 45
 
 
 def test_the_limit_is_a_share_of_all_users_before_anybody_is_deleted(tmp_path: Path) -> None:
@@ -279,3 +326,171 @@ def test_a_delete_whose_version_is_newer_than_its_decision_waits_for_the_figure_
         assert await brake.verdict(partition, 9) is Verdict.PARK
 
     run(scenario())
+
+
+# -- before everything is read --------------------------------------------------------------------------------------
+
+
+MOMENT = 1_700_000_000_000
+
+
+class Halves:
+    """A worker with two partitions; each has its half of a mass delete in one transaction, which is over the limit."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.pipeline = path, Pipeline(BRAKED)
+        self.brake = Brake(LIMITS, self.pipeline)  # type: ignore[arg-type]
+
+    async def start(self) -> None:
+        """Own both, joined so far without the delete."""
+        broker = Broker(Clock())
+        self.first, self.second = [
+            await owned_partition(broker, self.path / str(number), number=number) for number in (0, 1)
+        ]
+        for partition in (self.first, self.second):
+            self.pipeline.own(partition)
+            partition.joined_ms = MOMENT - 60_000
+        await self.brake.refresh()
+
+    def decide(self, partition: Partition) -> None:
+        """Join the four deletes of a partition: one less than the limit."""
+        for offset in range(4):
+            partition.decisions.add(offset, MOMENT, LIMITS.window)
+        partition.joined_ms = MOMENT
+
+
+def halves(path: Path, scenario: Callable[[Halves], Awaitable[None]]) -> None:
+    """Play a scenario with both halves."""
+    clock = Clock()
+
+    async def played() -> None:
+        both = Halves(path)
+        await both.start()
+        await scenario(both)
+        for partition in (both.first, both.second):
+            await partition.close()
+
+    run(played(), clock)
+
+
+def test_the_first_half_of_a_mass_delete_waits_for_the_other_one(tmp_path: Path) -> None:
+    """An initial load: one partition is live, the next one waits for its turn, with its half of the DELETE."""
+
+    async def scenario(both: Halves) -> None:
+        both.pipeline.behind_ones = {1}
+        both.decide(both.first)
+        assert await both.brake.verdict(both.first, 3) is Verdict.WAIT
+        await asyncio.sleep(300)
+        assert await both.brake.verdict(both.first, 3) is Verdict.WAIT
+        assert "all partitions" in both.brake.why_waiting(both.first)
+        both.decide(both.second)
+        both.pipeline.behind_ones = set()
+        assert await both.brake.verdict(both.first, 3) is Verdict.WAIT, "its figure is not there yet"
+        await both.brake.publish(both.second)
+        assert await both.brake.verdict(both.first, 3) is Verdict.PARK
+
+    halves(tmp_path, scenario)
+
+
+def test_a_partition_that_is_past_the_moment_of_the_delete_holds_nobody(tmp_path: Path) -> None:
+    """Under load records wait all the time: what came later than the delete cannot belong to it."""
+
+    async def scenario(both: Halves) -> None:
+        both.pipeline.behind_ones = {1}
+        both.decide(both.first)
+        both.second.joined_ms = MOMENT + 60_000
+        assert await both.brake.verdict(both.first, 3) is Verdict.GO
+
+    halves(tmp_path, scenario)
+
+
+def test_a_partition_that_is_being_taken_over_is_waited_for(tmp_path: Path) -> None:
+    async def scenario(both: Halves) -> None:
+        both.decide(both.first)
+        both.second.owned.clear()
+        assert await both.brake.verdict(both.first, 3) is Verdict.WAIT
+        both.pipeline.runners[1].partition = None
+        assert await both.brake.verdict(both.first, 3) is Verdict.WAIT
+        del both.pipeline.runners[1]
+        assert await both.brake.verdict(both.first, 3) is Verdict.GO
+
+    halves(tmp_path, scenario)
+
+
+def test_a_partition_of_another_worker_is_waited_for(tmp_path: Path) -> None:
+    """From the beginning of its ownership on; until its owner says that it has read what waited there."""
+
+    async def scenario(both: Halves) -> None:
+        del both.pipeline.runners[1]
+        other = Pipeline(BRAKED)
+        other.control = both.pipeline.control
+        owner = Brake(LIMITS, other)  # type: ignore[arg-type]
+        both.decide(both.first)
+        await owner.begin(1)
+        figure = both.pipeline.control.state[f"{FIGURE}1"]
+        assert await both.brake.verdict(both.first, 3) is Verdict.WAIT
+        assert reading(both.pipeline.control.state) == [1] and figure["upto"] == -1
+        other.own(both.second)
+        both.second.at_end, other.is_behind = -1e9, True
+        await owner.refresh()
+        assert await both.brake.verdict(both.first, 3) is Verdict.WAIT
+        both.decide(both.second)
+        other.is_behind = False
+        await owner.refresh()
+        assert reading(both.pipeline.control.state) == []
+        assert await both.brake.verdict(both.first, 3) is Verdict.PARK
+
+    halves(tmp_path, scenario)
+
+
+def test_a_partition_is_late_after_some_seconds_behind_and_says_so_once(tmp_path: Path) -> None:
+    """Under load records wait at any moment; the control topic is not for that."""
+
+    async def scenario(both: Halves) -> None:
+        both.pipeline.behind_ones, puts = {1}, both.pipeline.control.puts
+        puts.clear()
+        for _ in range(4):
+            await asyncio.sleep(1)
+            await both.brake.refresh()
+        assert puts == []
+        for _ in range(10):
+            await asyncio.sleep(1)
+            await both.brake.refresh()
+        assert puts == [f"{FIGURE}1"] and reading(both.pipeline.control.state) == [1]
+        both.pipeline.behind_ones = set()
+        await both.brake.refresh()
+        await both.brake.refresh()
+        assert puts == [f"{FIGURE}1"] * 2 and reading(both.pipeline.control.state) == []
+
+    halves(tmp_path, scenario)
+
+
+def test_nothing_is_judged_by_the_few_users_that_have_been_read(tmp_path: Path) -> None:
+    """5 % of those who are known so far: an ordinary day's deletes would hold all of them for nothing."""
+
+    async def scenario(both: Halves) -> None:
+        both.decide(both.first)
+        both.decide(both.second)
+        both.pipeline.behind_ones, both.second.at_end = {1}, -1e9
+        await both.brake.publish(both.first)
+        await both.brake.refresh()
+        assert both.brake.tripped is None
+        both.pipeline.behind_ones, both.second.known = set(), 400
+        await both.brake.refresh()
+        assert both.brake.tripped is None
+        assert await both.brake.verdict(both.first, 3) is Verdict.GO
+
+    halves(tmp_path, scenario)
+
+
+def test_a_mass_delete_trips_the_brake_without_anybody_asking(tmp_path: Path) -> None:
+    """While deliveries are paused no delete is looked at, and the person who paused them has to hear of it."""
+
+    async def scenario(both: Halves) -> None:
+        for partition in (both.first, both.second):
+            both.decide(partition)
+            await both.brake.publish(partition)
+        await both.brake.refresh()
+        assert both.brake.tripped is not None and "8 deletes" in both.brake.tripped["why"]
+
+    halves(tmp_path, scenario)

@@ -11,6 +11,7 @@ from clock import Clock, run
 from fakes import new_partition
 from world import IDENTITY, World
 
+from streams.brake import reading
 from streams.control import TABLES
 from streams.failpoints import FailpointError, arm
 from streams.jobs import Do
@@ -162,6 +163,26 @@ def test_a_batch_is_acknowledged_when_the_broker_and_the_store_have_it(tmp_path:
         world.broker.confirming.set()
         await world.until(lambda: bool(worker.acknowledged), "acknowledged", 5.0)
         assert world.where(1) is Situation.PENDING
+
+    play(tmp_path, scenario)
+
+
+def test_whoever_takes_a_partition_over_says_first_that_it_is_not_read(tmp_path: Path) -> None:
+    """The other workers would let their part of a mass delete go while its rows wait here, uncounted."""
+
+    async def scenario(worker: Worker) -> None:
+        control, brake = worker.world.pipeline.control, worker.world.delivery.brake
+        control.reading.clear()
+        await asyncio.sleep(1)
+        assert worker.runner.partition is None
+        control.reading.set()
+        await worker.owned()
+        worker.world.pipeline.is_behind = True
+        await brake.refresh()
+        assert reading(control.state) == [0]
+        worker.world.pipeline.is_behind = False
+        await brake.refresh()
+        assert reading(control.state) == []
 
     play(tmp_path, scenario)
 

@@ -120,6 +120,17 @@ def test_never_seen_in_the_source(tmp_path: Path) -> None:
     play(tmp_path, scenario)
 
 
+def test_a_partition_that_has_not_been_read_knows_nobody_yet(tmp_path: Path) -> None:
+    """Most of an initial load, most partitions wait for their turn: "never seen" would be wrong of all their users."""
+
+    async def scenario(world: World) -> None:
+        world.partition.replay_end = 10
+        unasked = {"row": None, "why": ""}
+        said(traced(world, 1, unasked), False, "not read yet: what waits in the topic is joined first")
+
+    play(tmp_path, scenario)
+
+
 @pytest.mark.parametrize("paused", [False, True])
 def test_filtered_by_the_mapping(tmp_path: Path, paused: bool) -> None:
     """Also before the delivery has noted it: `resume` would not bring that user."""

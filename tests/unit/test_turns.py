@@ -79,3 +79,14 @@ def test_a_partition_that_is_read_again_has_its_turn_again(reads: Reads) -> None
     assert reads.read(*range(6)) == {*range(6)}
     reads.ends = dict.fromkeys(range(6), 2_000)
     assert reads.read(*range(6)) == {*range(AT_A_TIME)}
+
+
+def test_faust_does_not_call_a_partition_stuck_that_waits_for_its_turn(
+    reads: Reads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would log an error for each of them, every few seconds, from the fifteenth minute on."""
+    looked: list[int] = []
+    monkeypatch.setattr(driver.Consumer, "verify_event_path", lambda _, now, tp: looked.append(tp.partition))
+    for number in range(8):
+        reads.consumer.verify_event_path(0.0, TP(TOPIC, number))
+    assert looked == [*range(AT_A_TIME), 6, 7]

@@ -131,20 +131,31 @@ class Arena:
         self.result.in_flight.append(pending)
         return pending
 
-    def recovered(self, *, since: float | None = None, seconds: float = 90.0) -> float:
-        """Wait until a change made now is at cidaas; note the seconds since the strike (or `since`, monotonic)."""
-        self.mark(seconds)
+    def recovered(
+        self, *, since: float | None = None, seconds: float = 90.0, meanwhile: Callable[[], object] | None = None
+    ) -> float:
+        """Wait until a change made now is at cidaas; note the seconds since the strike (or `since`, monotonic).
+
+        `meanwhile` is done again and again until then, as a service manager looks after what it has started.
+        """
+        self.mark(seconds, meanwhile)
         took = time.monotonic() - (self._struck_at if since is None else since)
         self.result.recoveries.append(round(took, 2))
         return took
 
-    def mark(self, seconds: float = 90.0) -> None:
+    def mark(self, seconds: float = 90.0, meanwhile: Callable[[], object] | None = None) -> None:
         """Change the marker user, and wait until that change is at cidaas."""
         self._marks += 1
         word = f"Marke-{self.result.seed}-{self._marks}"
         until(lambda: self._renamed(word), "the legacy database takes the marker", seconds)
+
+        def arrived(entity: Mapping[str, Any]) -> bool:
+            if meanwhile is not None:
+                meanwhile()
+            return entity.get("given_name") == word
+
         try:
-            self.sync.cidaas.await_user(MARKER, lambda entity: entity.get("given_name") == word, seconds)
+            self.sync.cidaas.await_user(MARKER, arrived, seconds)
         except AssertionError as error:
             raise AssertionError("\n".join([str(error), *self.sync._said_of([str(MARKER)])])) from None
 
