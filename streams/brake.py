@@ -1,10 +1,10 @@
 """The delete brake: an upsert can be repeated, a delete cannot be taken back.
 
 Decisions to delete are counted where they are made, in the partition, together with the snapshots (a restart forgets
-none). Each owner puts its figure into the control topic, every worker adds all of them up, and no delete leaves before
-its worker has read back a figure that contains it, nor while one of the other figures may lack what was decided with
-it. Partitions come to one and the same moment of the source at different times, so every window that the figures
-remember is judged, not the newest one alone.
+none). Each owner puts its figure into the control topic, and every worker adds all of them up. No delete leaves before
+all that stood in the source together with it is counted (`Watermark`): partitions come to one and the same moment of
+the source at different times. For the same reason every window that the figures remember is judged, not the newest one
+alone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from streams import failpoints
 from streams.quantities import duration
+from streams.watermark import Watermark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FIGURE = "brake/"
+#: What is said of deletes that cannot be judged yet.
+UNCOUNTED = "what stood in the source together with them is joined first, or a mass delete could not be seen"
 TRIPPED = "brake"
-#: A partition whose join has not been at the end of the source for so many seconds is late.
-_LATE = 5.0
 #: Why deletes are held when rows that went without a record have been found: restrictions, TRUNCATE.
 TRUNCATED = "a table was truncated, and a sweep has found whose rows are gone"
 
@@ -47,7 +48,7 @@ class Verdict(enum.Enum):
 def total(state: Mapping[str, Any], limits: Limits) -> tuple[int, int]:
     """Delete decisions in the newest window over the whole pipeline, and the limit; `state` is the control topic.
 
-    Broker time: the newest decision is the latest moment that is known of it.
+    The topic's time: the newest decision is the latest moment that is known of it.
     """
     buckets = _buckets(state)
     since = max(buckets, default=0) - int(limits.window * 1000)
@@ -55,15 +56,14 @@ def total(state: Mapping[str, Any], limits: Limits) -> tuple[int, int]:
     return count, _limit(limits, known(state) + count)
 
 
-def worst(state: Mapping[str, Any], limits: Limits) -> tuple[int, int]:
-    """Decisions that no person has answered, and their limit, of the window that is furthest above it.
+def worst(state: Mapping[str, Any], limits: Limits) -> tuple[int, int, int]:
+    """Decisions that no person has answered, their limit, and the time (ms), of the window that is furthest above it.
 
     The limit is a share of the users before the first delete of that window.
     """
-    answered = {int(at): int(count) for at, count in state.get(TRIPPED, {}).get("counted", ())}
-    left = sorted((at, max(0, count - answered.get(at, 0))) for at, count in _buckets(state).items())
+    left = unanswered(state)
     first, inside, users = 0, 0, known(state) + sum(count for _, count in left)
-    found = (0, _limit(limits, known(state)))
+    found = (0, _limit(limits, known(state)), 0)
     for at, count in left:
         inside += count
         while left[first][0] <= at - int(limits.window * 1000):
@@ -72,14 +72,14 @@ def worst(state: Mapping[str, Any], limits: Limits) -> tuple[int, int]:
             first += 1
         limit = _limit(limits, users)
         if inside - limit > found[0] - found[1]:
-            found = inside, limit
+            found = inside, limit, at
     return found
 
 
-def reading(state: Mapping[str, Any]) -> list[int]:
-    """The partitions whose owner is still reading what has waited there: their figures may lack decisions."""
-    figures = ((key.removeprefix(FIGURE), body) for key, body in state.items() if key.startswith(FIGURE))
-    return sorted(int(number) for number, body in figures if body.get("late"))
+def unanswered(state: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """Decisions that no person has answered, by time (ms)."""
+    answered = {int(at): int(count) for at, count in state.get(TRIPPED, {}).get("counted", ())}
+    return sorted((at, max(0, count - answered.get(at, 0))) for at, count in _buckets(state).items())
 
 
 def answer(state: Mapping[str, Any], limits: Limits, *, allow: bool, who: str) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def known(state: Mapping[str, Any]) -> int:
 
 
 def _buckets(state: Mapping[str, Any]) -> Counter[int]:
-    """Decisions of all partitions by the broker's time (ms)."""
+    """Decisions of all partitions by the time of the source's topic (ms)."""
     buckets: Counter[int] = Counter()
     for key, body in state.items():
         if key.startswith(FIGURE):
@@ -126,22 +126,20 @@ class Brake:
 
     def __init__(self, limits: Limits, pipeline: Pipeline) -> None:
         self._limits, self._pipeline = limits, pipeline
+        self.watermark = Watermark(pipeline, self._counted)
         #: partition -> up to which decision a figure is on its way.
         self._under_way: dict[int, int] = {}
 
-    async def begin(self, number: int) -> None:
-        """Say that a partition begins anew: nobody knows what waits there before its owner has read it."""
-        figure = self._pipeline.control.state.get(f"{FIGURE}{number}", {"buckets": [], "upto": -1, "known": 0})
-        if not figure.get("late"):
-            await self._pipeline.control.put(f"{FIGURE}{number}", {**figure, "late": True})
-
     async def publish(self, partition: Partition) -> None:
-        """Put the partition's figure into the control topic when it has decisions that are not there yet."""
+        """Put the partition's figure into the control topic when it has decisions that are not there yet.
+
+        The brake judges them now, and not when the deletes leave: they may have to wait for something else (a pause, a
+        doubt of the source, cidaas away), and a person has to hear of them.
+        """
         # Judged by what stands there, not by what was sent: a cancelled put, or a former owner that thawed, must not
         # leave an older figure for which every delete would wait for ever.
-        self._late(partition)
         number, upto = partition.number, partition.decisions.upto
-        if max(self._stands(partition), self._under_way.get(number, -1)) >= upto:
+        if max(self._stands(number), self._under_way.get(number, -1)) >= upto:
             return
         self._under_way[number] = upto
         try:
@@ -151,35 +149,28 @@ class Brake:
         finally:
             if self._under_way.get(number) == upto:
                 del self._under_way[number]
+        # Who is still being read makes the limit higher, but never higher than this.
+        await self._judge(at_least=max(self._limits.floor, self._limits.ceiling))
+        self.watermark.move()
 
-    async def refresh(self) -> None:
-        """Keep the figures of this worker's partitions right, whatever is decided there, and judge all of them.
-
-        The users are right to a tenth: the limit is a share of all of them. Judged are deletes that have to wait, too
-        (a pause, a doubt of the source, cidaas away): a person has to hear of them now.
-        """
-        for partition in self._pipeline.partitions():
-            figure = self._pipeline.control.state.get(f"{FIGURE}{partition.number}", {"known": 0})
-            users, late = partition.known - partition.gone, self._late(partition)
-            changed = abs(users - figure["known"]) > max(10, users // 10) or late != bool(figure.get("late"))
-            if changed and not partition.closing:
-                await self._put(partition)
-        await self._judge()
-
-    def _late(self, partition: Partition) -> bool:
-        """Whether records have waited in a partition for some time; looked at after each batch, and each second."""
-        now = time.monotonic()
-        if not self._pipeline.behind(partition):
-            partition.at_end = now
-        return now - partition.at_end > _LATE
+    async def refresh(self, partition: Partition) -> None:
+        """Keep the number of users in the partition's figure right to a tenth: the limit is a share of all of them."""
+        known = partition.known - partition.gone
+        figure = self._pipeline.control.state.get(f"{FIGURE}{partition.number}", {"known": 0})
+        if abs(known - figure["known"]) > max(10, known // 10) and not partition.closing:
+            await self._put(partition)
 
     async def _put(self, partition: Partition) -> None:
-        body = {
-            **partition.decisions.body(),
-            "known": partition.known - partition.gone,
-            "late": self._late(partition),
-        }
+        body = {**partition.decisions.body(), "known": partition.known - partition.gone}
         await self._pipeline.control.put(f"{FIGURE}{partition.number}", body)
+
+    def has_told(self, partition: Partition) -> bool:
+        """Whether the partition's figure, with all its decisions, has been read back."""
+        return self._stands(partition.number) >= partition.decisions.upto
+
+    def _stands(self, number: int) -> int:
+        """Up to which decision the figure of a partition has been read back."""
+        return int(self._pipeline.control.state.get(f"{FIGURE}{number}", {"upto": -1})["upto"])
 
     def total(self) -> tuple[int, int]:
         """Decisions in the window over the whole pipeline, and the limit."""
@@ -198,9 +189,9 @@ class Brake:
         state = self._pipeline.control.state
         # The version may be newer than the decision: an update of a deleted user decides nothing again.
         needed = min(offset, partition.decisions.upto)
-        if self._stands(partition) < needed:
+        if self._stands(partition.number) < needed:
             await self.publish(partition)
-            if self._stands(partition) < needed:
+            if self._stands(partition.number) < needed:
                 return Verdict.WAIT
         answered = state.get(TRIPPED, {})
         number = str(partition.number)
@@ -210,45 +201,32 @@ class Brake:
             return Verdict.GO
         if self._is_on():
             return Verdict.PARK
-        if self.why_waiting(partition):
+        if not self.watermark.covers(partition.number, offset):
             return Verdict.WAIT
         await self._judge()
         return Verdict.PARK if self._is_on() else Verdict.GO
 
-    def why_waiting(self, partition: Partition) -> str:
-        """Why deletes of this partition cannot be judged yet; "" when they can.
+    @property
+    def waits(self) -> dict[str, Any] | None:
+        """What deletes wait for before they can be judged, since when (Unix seconds); None when they can be."""
+        partitions, since = self.watermark.waits_for, self.watermark.since
+        return {"partitions": partitions, "since": since} if partitions else None
 
-        Of a mass delete in one transaction not one may leave: wherever a partition is behind the newest decision of
-        this one, a part of the same statement may wait.
-        """
-        late, owned = reading(self._pipeline.control.state), [one.partition for one in self._pipeline.runners.values()]
-        if not late and all(one is not None and self._has_told(one, partition.decisions.until) for one in owned):
-            return ""
-        where = f" ({', '.join(map(str, late))})" if late else ""
-        return f"the source is read to its end first, in all partitions{where}: only then a mass delete can be seen"
+    async def _counted(self) -> None:
+        """All that stood in the source a moment ago is counted: judge it, by all users who are known now."""
+        for partition in self._pipeline.partitions():
+            await self.refresh(partition)
+        await self._judge()
 
-    def _has_told(self, partition: Partition, until_ms: int) -> bool:
-        """Whether all decisions of a partition of this worker up to this broker time stand in its figure."""
-        if not partition.readable or (self._pipeline.behind(partition) and partition.joined_ms < until_ms):
-            return False
-        return self._stands(partition) >= partition.decisions.upto
-
-    def _stands(self, partition: Partition) -> int:
-        """Up to which decision the figure of a partition has been read back."""
-        return int(self._pipeline.control.state.get(f"{FIGURE}{partition.number}", {"upto": -1})["upto"])
-
-    async def _judge(self) -> None:
-        """Hold all deletes when too many are decided that no person has answered.
-
-        While partitions are being read, nobody can tell: the limit is a share of the users who are known by then, and
-        no delete leaves meanwhile.
-        """
-        state = self._pipeline.control.state
-        if self._is_on() or reading(state):
+    async def _judge(self, at_least: int = 0) -> None:
+        """Hold all deletes when too many are decided that no person has answered, and more than `at_least`."""
+        if self._is_on():
             return
-        count, limit = worst(state, self._limits)
-        if count > limit:
-            await self.hold(f"{count} deletes within {duration(self._limits.window)}, more than {limit}")
+        count, limit, at = worst(self._pipeline.control.state, self._limits)
+        if count > max(limit, at_least):
+            moment = time.strftime("%Y-%m-%d %H:%M", time.gmtime(at / 1000))
+            within = duration(self._limits.window)
+            await self.hold(f"{count} deletes within {within}, until {moment} UTC, more than {limit}")
 
     async def hold(self, why: str) -> None:
         """Park all deletes until a person answers."""

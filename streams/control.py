@@ -69,6 +69,7 @@ class Control:
         self.notifications: list[dict[str, Any]] = []
         self.changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._consumer: AIOKafkaConsumer | None = None
         self._caught_up = asyncio.Event()
         self._ends: dict[TopicPartition, int] = {}
         self.on_marker: Callable[[str, bytes, int], None] | None = None
@@ -76,7 +77,7 @@ class Control:
 
     async def start(self) -> None:
         """Read the control topic to its end, then go on reading in the background."""
-        consumer = self._new_consumer()
+        consumer = self._consumer = self._new_consumer()
         await consumer.start()
         control = TopicPartition(self._topics.control, 0)
         notifications = TopicPartition(self._topics.notifications, 0)
@@ -106,6 +107,20 @@ class Control:
         async with confirmed(self._topics.control):
             meta = await self._producer.send_and_wait(self._topics.control, value, key=key.encode(), partition=0)
         while self._position <= meta.offset:
+            self._assert_read()
+            self.changed.clear()
+            await self.changed.wait()
+
+    async def read_to_end(self) -> None:
+        """Wait until this worker has read what anybody has written by now.
+
+        Raises:
+            KafkaError: the broker does not say where the topic ends.
+        """
+        assert self._consumer is not None, "it has not been started"
+        topic = TopicPartition(self._topics.control, 0)
+        end = (await self._consumer.end_offsets([topic]))[topic]
+        while self._position < end:
             self._assert_read()
             self.changed.clear()
             await self.changed.wait()
@@ -149,8 +164,8 @@ class Control:
                         except (ValueError, TypeError, AttributeError, IndexError):
                             # None of ours, and it will be there at every start.
                             log.error("unreadable record topic=%s offset=%d", tp.topic, record.offset)
-                    if tp.topic == self._topics.control:
-                        self._position = batch[-1].offset + 1
+                # Not that of the last record: behind it there may be some that were compacted away.
+                self._position = await consumer.position(TopicPartition(self._topics.control, 0))
                 await self._caught(consumer)
         except asyncio.CancelledError:
             raise

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from streams import snapshots
-from streams.brake import Brake
+from streams.brake import UNCOUNTED, Brake
 from streams.calls import Calls, NotOursError
 from streams.cidaas.client import Cidaas
 from streams.deletes import Deletes
@@ -373,7 +373,7 @@ class Delivery:
         if user in self.queues[do].flying:
             return "its call is on its way"
         waits = user in self.queues[Do.DELETE]
-        if waits and (why := doubt(self.pipeline.control.state) or self.brake.why_waiting(partition)):
+        if waits and (why := doubt(self.pipeline.control.state) or (UNCOUNTED if self.brake.waits else "")):
             return f"deletes wait: {why}"
         return self.only.why_not(partition, key)
 

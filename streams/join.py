@@ -111,7 +111,7 @@ class Join:
             await self._send(key, value)  # M5: awaited before the acknowledgement
             if failpoints.armed:
                 await failpoints.reach("after-removal")
-        partition.joined_offset, partition.joined_ms = batch[-1].offset, batch[-1].timestamp
+        partition.joined_offset = batch[-1].offset
         partition.last_write = time.monotonic()
         self._timed(batch, streamed=self.last_commit_us > committed and self.rows["r"] == reads)
         self._tell(partition, work)

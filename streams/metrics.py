@@ -81,6 +81,10 @@ class _Collector:
             "partitions_owned": (figures["owned"], "Partitions owned completely."),
             "paused": (int(figures["paused"] is not None), "1 while delivery is paused."),
             "deletes_paused": (int(figures["deletes_paused"] is not None), "1 while deletes alone are paused."),
+            "deletes_wait_seconds": (
+                max(0.0, time.time() - waits["since"]) if (waits := figures["deletes_wait"]) else 0.0,
+                "For how long deletes have waited until what stood in the source with them is joined.",
+            ),
             "late_users": (figures["late"]["users"], "Users changed in the legacy database after the GO; not sent."),
             "delete_brake": (int(figures["brake"]["tripped"] is not None), "1 while the delete brake holds."),
         }

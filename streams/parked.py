@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 
 async def answer_brake(delivery: Delivery) -> None:
-    """Hear of answers until cancelled; keep the brake's figures right, and judge them, too."""
+    """Hear of answers until cancelled; keep the brake's limit right, too."""
     pipeline = delivery.pipeline
     while True:
         await pipeline.control.wait_changed()
-        await delivery.brake.refresh()
+        for partition in pipeline.partitions():
+            await delivery.brake.refresh(partition)
         state = pipeline.control.state.get(TRIPPED)
         if state is None or state.get("on"):
             continue

@@ -36,7 +36,7 @@ from streams.sweep import Sweep
 from streams.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine
+    from collections.abc import Collection, Coroutine, Mapping
 
     from aiokafka import AIOKafkaConsumer
     from faust.types import EventT
@@ -107,6 +107,7 @@ class Pipeline:
             "marks": self._mark(),
             "nudges": self._nudge(),
             "brake": answer_brake(self.delivery),
+            "watermark": self.delivery.brake.watermark.run(),
             "conflicts": self.delivery.upserts.conflicts.run(),
             "foreign": self.delivery.foreign.run(),
         }
@@ -289,6 +290,27 @@ class Pipeline:
         Faust's own note of it is empty for a while when one rebalance follows another.
         """
         return int(await self.app.consumer.committed(TP(self.settings.topics.identity, number)))
+
+    async def uncounted(self, ends: Mapping[int, int]) -> list[int]:
+        """The partitions in which records before these ends are not counted yet by the brake, whoever owns them.
+
+        Of partitions of other workers only the group knows: they are committed when their figure stands.
+        """
+        others: dict[TopicPartition, int] = {}
+        if ends.keys() - self.runners.keys():
+            others = await kafka.group_offsets(self.settings.kafka, self.settings.app_id)
+        found = []
+        for number, end in ends.items():
+            runner = self.runners.get(number)
+            if runner is None:
+                counted = others.get(TopicPartition(self.settings.topics.identity, number), 0)
+            elif runner.partition is not None and self.delivery.brake.has_told(runner.partition):
+                counted = runner.counted
+            else:
+                counted = 0
+            if counted < end:
+                found.append(number)
+        return found
 
     async def ends(self, numbers: Collection[int]) -> dict[int, int]:
         """The offsets that the next records of these partitions of the source will have, asked of the broker."""

@@ -45,6 +45,8 @@ class Runner:
         self._still: tuple[tuple[int, int], float] | None = None
         #: the offset behind the last record that was acknowledged in this ownership.
         self.acknowledged = 0
+        #: the offset behind the last record whose decisions stand in the brake's figure.
+        self.counted = 0
         self.queue: asyncio.Queue[EventT] = asyncio.Queue(_QUEUE)
         self.partition: Partition | None = None
         self._pipeline = pipeline
@@ -69,6 +71,7 @@ class Runner:
                     # At once, and not when the first delete is looked at: all figures of a mass delete must be known
                     # by the time one of its deletes may leave, 2 s after its record.
                     await self._pipeline.delivery.brake.publish(partition)
+                    self.counted = self._next
                     if failpoints.armed:
                         await failpoints.reach("before-acknowledgement")
                     event.ack()
@@ -156,7 +159,7 @@ class Runner:
         elif committed - 1 > partition.joined_offset:
             # A commit of the generation before came after this take-over had asked. What is committed is joined (D2).
             log.info("joined before partition=%d offset=%d", self.number, committed - 1)
-            partition.joined_offset = committed - 1
+            partition.joined_offset, self.counted = committed - 1, committed
             self._pipeline.delivery.replayed(partition)
 
     def _is_idle(self, partition: Partition) -> bool:
@@ -166,14 +169,14 @@ class Runner:
     async def _own(self) -> None:
         pipeline, number = self._pipeline, self.number
         await pipeline.belonging.identified.wait()
-        await pipeline.delivery.brake.begin(number)  # before the others have taken theirs over, and judge without it
         partition = self.partition = pipeline.open(number)
         async with pipeline.restores:
             facts = await partition.take_over(pipeline.name)
         if failpoints.armed:
             await failpoints.reach("before-scan")
         # What was committed is joined. Unknown, a quiet partition would look behind for ever and hold its deletes.
-        partition.joined_offset = await pipeline.committed(number) - 1
+        self.counted = await pipeline.committed(number)
+        partition.joined_offset = self.counted - 1
         if partition.snapshots.store.get(records.EPOCHS) is None:  # nothing was ever joined: it is the first record
             await partition.replay((await pipeline.ends([number]))[number])
         elif reading.is_behind(pipeline.control.state, number, partition.joined_offset):

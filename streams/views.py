@@ -136,6 +136,7 @@ def status(pipeline: Pipeline) -> dict[str, Any]:
         "only": pipeline.settings.delivery.only,
         "trouble": delivery.calls.trouble,
         "brake": {"decisions": deletions, "limit": limit, "tripped": delivery.brake.tripped},
+        "deletes_wait": delivery.brake.waits,
         "rereads": {"done": pipeline.rereads.done, "trouble": pipeline.rereads.trouble},
         "sweep": summary(control.state, range(pipeline.settings.partitions)),
         "reconcile": control.state.get(RECONCILE),

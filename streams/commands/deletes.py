@@ -124,12 +124,12 @@ async def _answer(
         base.fail("say whom: ids of users, or --all; not both")
     if users:
         return await _answer_users(settings, users, word, yes=yes, as_json=as_json)
+    if not yes:
+        parked = (await orders.standing(settings, _PARKED, limit=1)).reasons.total()
+        would = f"{parked:,} parked deletes, and any other that was decided until now, would {_would(word)}."
+        consent.preview(would, as_json=as_json, parked=parked)
+        return base.OK
     async with Controls(settings) as control:
-        count, _ = brake.total(control.state, settings.brake)
-        if not yes:
-            would = f"{count} deletes decided within the window would {_would(word)}."
-            consent.preview(would, as_json=as_json, decisions=count)
-            return base.OK
         allow, who = word is Word.ALLOW, Actor.here().name
         body: dict[str, Any] = brake.answer(control.state, settings.brake, allow=allow, who=who)
         await control.put(brake.TRIPPED, body)

@@ -20,6 +20,7 @@ from streams.cutover import after, record
 from streams.identity import RefusedError
 from streams.kafka import UnconfirmedError
 from streams.offline import read_behind, read_control, read_written
+from streams.quantities import duration
 from streams.reconcile import last, plan
 from streams.refused import REMEDY
 from streams.screen import WIDTH, pause_row, render
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 #: Seconds for which Kafka is asked.
 _KAFKA = 5.0
+#: Seconds for which deletes may wait for the join before it is said.
+_UNCOUNTED = 60.0
 #: Windows of the rates, as workers name them, and as they are shown.
 _RATES = {"60s": "1_min", "300s": "5_min", "900s": "15_min"}
 
@@ -137,6 +140,7 @@ async def collect(settings: Settings) -> dict[str, Any]:
         "deletes_paused": known.deletes_paused,
         "only": next((worker["only"] for worker in workers if worker.get("only")), None),
         "brake": known.brake,
+        "deletes_wait": _uncounted(workers),
         "foreign_subs": max((worker.get("foreign_subs", 0) for worker in workers), default=0),
         "heartbeat_age_seconds": min(
             (w["heartbeat_age"] for w in workers if w.get("heartbeat_age") is not None), default=None
@@ -159,6 +163,15 @@ async def collect(settings: Settings) -> dict[str, Any]:
     _stages(body, workers)
     body["problems"] = _problems(settings, source, workers, body)
     return body
+
+
+def _uncounted(workers: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """What deletes wait for before the brake can judge them, all workers together; None when they do not."""
+    found = [waits for worker in workers if (waits := worker.get("deletes_wait"))]
+    if not found:
+        return None
+    partitions = sorted({number for waits in found for number in waits["partitions"]})
+    return {"partitions": partitions, "since": min(waits["since"] for waits in found)}
 
 
 def _stages(body: dict[str, Any], workers: list[dict[str, Any]]) -> None:
@@ -298,6 +311,11 @@ def _problems(
     if (body["brake"] or {}).get("tripped"):
         why = body["brake"]["tripped"]["why"]
         add("delete_brake", f"deletes are parked: {why}", "Run `deletes allow` or `deletes reject`.")
+    if (waits := body.get("deletes_wait")) and body["at_unix_seconds"] - waits["since"] > _UNCOUNTED:
+        numbers = ", ".join(map(str, waits["partitions"]))
+        took = duration(round(body["at_unix_seconds"] - waits["since"]))
+        what = f"deletes have waited for {took}: {brake.UNCOUNTED} (partitions {numbers})"
+        add("deletes_wait", what, "Nothing, while records are joined: they leave then.")
     if (late := body.get("late")) and late["users"]:
         more = late["users"] - len(late["first"])
         whom = ", ".join(late["first"]) + (f" and {more:,} more" if more else "")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -82,10 +81,6 @@ class Partition:
         self.unclear_until = 0.0
         self.calls = 0
         self.joined_offset = -1
-        #: broker time (ms) of the newest joined record; 0 before one is joined.
-        self.joined_ms = 0
-        #: when the join was last seen at the end of the source, monotonic (the brake).
-        self.at_end = -math.inf
         #: up to here it has to be joined before anybody leaves (C9); 0 when nothing has to.
         self.replay_end = 0
         #: the newest decisions to delete (the brake); loaded at the take-over.

@@ -430,6 +430,9 @@ class Control:
             self.state[key] = orjson.loads(orjson.dumps(body))
         self.changed.set()
 
+    async def read_to_end(self) -> None:
+        await self.reading.wait()
+
     async def wait_changed(self) -> None:
         self.changed.clear()
         with suppress(TimeoutError):
@@ -467,7 +470,8 @@ class Pipeline:
         self.sent: list[tuple[bytes, bytes]] = []
         self.crashed: BaseException | None = None
         self.is_behind = False
-        #: those that are behind although the others are not.
+        #: where the partitions of the source end, and those in which not all of that is joined.
+        self.source_ends: dict[int, int] = {}
         self.behind_ones: set[int] = set()
         self.live = True
         self.member = True
@@ -483,7 +487,13 @@ class Pipeline:
         return 0
 
     def behind(self, partition: Partition) -> bool:
-        return self.is_behind or partition.number in self.behind_ones
+        return self.is_behind
+
+    async def ends(self, numbers: Iterable[int]) -> dict[int, int]:
+        return {number: self.source_ends.get(number, 1 << 60) for number in numbers}
+
+    async def uncounted(self, ends: dict[int, int]) -> list[int]:
+        return sorted(self.behind_ones)
 
     def source_is_live(self) -> bool:
         return self.live

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaConnectionError
 from clock import Clock, run
 from fakes import SETTINGS, Broker, Pipeline, owned_partition
 from hypothesis import given
 from hypothesis import strategies as st
 from world import World
 
-from streams.brake import FIGURE, TRIPPED, Brake, Verdict, answer, reading, total, worst
+from streams.brake import FIGURE, TRIPPED, Brake, Verdict, answer, total, worst
+from streams.commands import status
 from streams.ledger import Situation, State
 from streams.parked import answer_brake
+from streams.pipeline import Pipeline as Real
+from streams.source.look import Look
 from streams.state.decisions import Decisions
 
 if TYPE_CHECKING:
@@ -72,7 +78,7 @@ def test_every_decision_of_the_window_is_counted(steps: list[tuple[int, int]]) -
 def test_decisions_of_hours_are_kept_and_the_figure_stays_small() -> None:
     """A figure stands in every record of its kind; whatever is in the window is never dropped."""
     seconds = 10
-    for window, kept in ((600.0, 1_000), (30_000.0, 3_001)):
+    for window, kept in ((600.0, 300), (30_000.0, 3_001)):
         decisions = Decisions()
         for offset in range(5_000):
             decisions.add(offset, offset * seconds * 1000, window)
@@ -95,7 +101,7 @@ def test_decisions_of_ten_minutes_ago_are_not_shown_but_judged() -> None:
     state = {f"{FIGURE}{n}": {"buckets": [(night, 50)], "upto": 9, "known": 100} for n in range(11)}
     state[f"{FIGURE}11"] = {"buckets": [(night + 21_600_000, 1)], "upto": 9, "known": 100}
     assert total(state, LIMITS) == (1, 60)
-    assert worst(state, LIMITS) == (550, 87)
+    assert worst(state, LIMITS) == (550, 87, night)
 
 
 BUCKETS = st.dictionaries(st.integers(0, 200).map(lambda n: n * 10_000), st.integers(1, 9), max_size=12)
@@ -111,18 +117,16 @@ def test_every_window_is_judged(partitions: list[dict[int, int]], counted: dict[
         at: max(0, sum(one.get(at, 0) for one in partitions) - counted.get(at, 0)) for one in partitions for at in one
     }
 
-    def judged(end: int) -> tuple[int, int]:
+    def judged(end: int) -> tuple[int, int, int]:
         since = end - LIMITS.window * 1000
         before = users + sum(count for at, count in left.items() if at > since)
         limit = int(max(LIMITS.floor, min(LIMITS.ceiling, LIMITS.share * before)))
-        return sum(count for at, count in left.items() if since < at <= end), limit
+        return sum(count for at, count in left.items() if since < at <= end), limit, end
 
-    excess = max((count - limit for count, limit in map(judged, left)), default=None)
-    count, limit = worst(state, LIMITS)
-    if excess is None:
-        assert count == 0
-    else:
-        assert count - limit == excess and (count, limit) in set(map(judged, left))
+    nothing = (0, int(max(LIMITS.floor, min(LIMITS.ceiling, LIMITS.share * users))), 0)
+    windows = {nothing, *map(judged, left)}
+    found = worst(state, LIMITS)
+    assert found in windows and found[0] - found[1] == max(count - limit for count, limit, _ in windows)
 
 
 def test_many_small_clean_ups_do_not_add_up() -> None:
@@ -130,7 +134,7 @@ def test_many_small_clean_ups_do_not_add_up() -> None:
     state = {
         f"{FIGURE}0": {"buckets": [(0, 45), *((n * 3_600_000, 20) for n in range(1, 10))], "upto": 9, "known": 700}
     }
-    count, limit = worst(state, LIMITS)
+    count, limit, _ = worst(state, LIMITS)
     assert count <= limit and LIMITS.share * 700 < 45
 
 
@@ -308,6 +312,7 @@ def test_no_delete_leaves_before_a_figure_that_contains_it_was_read_back(tmp_pat
         assert not first.done()
         assert await brake.verdict(partition, 7) is Verdict.WAIT
         pipeline.control.reading.set()
+        await brake.watermark.look()
         assert await first is Verdict.GO
         assert pipeline.control.puts == [f"{FIGURE}0"]
 
@@ -323,12 +328,15 @@ def test_a_delete_whose_version_is_newer_than_its_decision_waits_for_the_figure_
         brake = Brake(LIMITS, pipeline)  # type: ignore[arg-type]
         for offset in range(6):
             partition.decisions.add(offset, 1_700_000_000_000, LIMITS.window)
+        await brake.watermark.look()
+        assert pipeline.control.puts == []
         assert await brake.verdict(partition, 9) is Verdict.PARK
+        assert pipeline.control.puts == [f"{FIGURE}0", TRIPPED]
 
     run(scenario())
 
 
-# -- before everything is read --------------------------------------------------------------------------------------
+# -- before everything is counted -----------------------------------------------------------------------------------
 
 
 MOMENT = 1_700_000_000_000
@@ -349,14 +357,20 @@ class Halves:
         ]
         for partition in (self.first, self.second):
             self.pipeline.own(partition)
-            partition.joined_ms = MOMENT - 60_000
-        await self.brake.refresh()
 
-    def decide(self, partition: Partition) -> None:
+    async def decide(self, partition: Partition) -> None:
         """Join the four deletes of a partition: one less than the limit."""
         for offset in range(4):
             partition.decisions.add(offset, MOMENT, LIMITS.window)
-        partition.joined_ms = MOMENT
+        await self.brake.publish(partition)
+
+    async def verdict(self, seconds: float = 5.0) -> Verdict:
+        """What is said of the first partition's last delete when it is asked for again and again."""
+        for _ in range(round(seconds * 4)):
+            if (said := await self.brake.verdict(self.first, 3)) is not Verdict.WAIT:
+                return said
+            await asyncio.sleep(0.25)
+        return Verdict.WAIT
 
 
 def halves(path: Path, scenario: Callable[[Halves], Awaitable[None]]) -> None:
@@ -366,7 +380,10 @@ def halves(path: Path, scenario: Callable[[Halves], Awaitable[None]]) -> None:
     async def played() -> None:
         both = Halves(path)
         await both.start()
+        task = asyncio.create_task(both.brake.watermark.run())
         await scenario(both)
+        assert not task.done()
+        task.cancel()
         for partition in (both.first, both.second):
             await partition.close()
 
@@ -378,89 +395,64 @@ def test_the_first_half_of_a_mass_delete_waits_for_the_other_one(tmp_path: Path)
 
     async def scenario(both: Halves) -> None:
         both.pipeline.behind_ones = {1}
-        both.decide(both.first)
-        assert await both.brake.verdict(both.first, 3) is Verdict.WAIT
-        await asyncio.sleep(300)
-        assert await both.brake.verdict(both.first, 3) is Verdict.WAIT
-        assert "all partitions" in both.brake.why_waiting(both.first)
-        both.decide(both.second)
+        await both.decide(both.first)
+        assert await both.verdict(300) is Verdict.WAIT
+        assert both.brake.waits is not None and both.brake.waits["partitions"] == [1]
+        assert both.brake.tripped is None
+        await both.decide(both.second)
         both.pipeline.behind_ones = set()
-        assert await both.brake.verdict(both.first, 3) is Verdict.WAIT, "its figure is not there yet"
-        await both.brake.publish(both.second)
-        assert await both.brake.verdict(both.first, 3) is Verdict.PARK
+        assert await both.verdict() is Verdict.PARK
+        assert both.brake.waits is None
 
     halves(tmp_path, scenario)
 
 
-def test_a_partition_that_is_past_the_moment_of_the_delete_holds_nobody(tmp_path: Path) -> None:
-    """Under load records wait all the time: what came later than the delete cannot belong to it."""
+def test_what_came_later_is_not_waited_for(tmp_path: Path) -> None:
+    """Under load something waits at every moment; the deletes must go all the same."""
 
     async def scenario(both: Halves) -> None:
-        both.pipeline.behind_ones = {1}
-        both.decide(both.first)
-        both.second.joined_ms = MOMENT + 60_000
-        assert await both.brake.verdict(both.first, 3) is Verdict.GO
+        await both.decide(both.first)
+        await asyncio.sleep(5)
+        both.pipeline.behind_ones = {0, 1}
+        assert await both.verdict(0.25) is Verdict.GO
 
     halves(tmp_path, scenario)
 
 
-def test_a_partition_that_is_being_taken_over_is_waited_for(tmp_path: Path) -> None:
+def test_a_delete_that_came_behind_the_mark_waits_for_the_next_one(tmp_path: Path) -> None:
     async def scenario(both: Halves) -> None:
-        both.decide(both.first)
-        both.second.owned.clear()
-        assert await both.brake.verdict(both.first, 3) is Verdict.WAIT
-        both.pipeline.runners[1].partition = None
-        assert await both.brake.verdict(both.first, 3) is Verdict.WAIT
-        del both.pipeline.runners[1]
-        assert await both.brake.verdict(both.first, 3) is Verdict.GO
+        both.pipeline.source_ends = {0: 3}
+        await both.decide(both.first)
+        assert await both.verdict(60) is Verdict.WAIT
+        both.pipeline.source_ends = {0: 4}
+        assert await both.verdict() is Verdict.GO
 
     halves(tmp_path, scenario)
 
 
-def test_a_partition_of_another_worker_is_waited_for(tmp_path: Path) -> None:
-    """From the beginning of its ownership on; until its owner says that it has read what waited there."""
+def test_a_figure_of_another_worker_that_is_on_its_way_is_read_first(tmp_path: Path) -> None:
+    """It is committed, so it stands in the topic; this worker's own reader may be late."""
 
     async def scenario(both: Halves) -> None:
-        del both.pipeline.runners[1]
-        other = Pipeline(BRAKED)
-        other.control = both.pipeline.control
-        owner = Brake(LIMITS, other)  # type: ignore[arg-type]
-        both.decide(both.first)
-        await owner.begin(1)
-        figure = both.pipeline.control.state[f"{FIGURE}1"]
-        assert await both.brake.verdict(both.first, 3) is Verdict.WAIT
-        assert reading(both.pipeline.control.state) == [1] and figure["upto"] == -1
-        other.own(both.second)
-        both.second.at_end, other.is_behind = -1e9, True
-        await owner.refresh()
-        assert await both.brake.verdict(both.first, 3) is Verdict.WAIT
-        both.decide(both.second)
-        other.is_behind = False
-        await owner.refresh()
-        assert reading(both.pipeline.control.state) == []
-        assert await both.brake.verdict(both.first, 3) is Verdict.PARK
+        await both.decide(both.first)
+        both.pipeline.control.reading.clear()
+        assert await both.verdict(60) is Verdict.WAIT
+        both.pipeline.control.reading.set()
+        assert await both.verdict() is Verdict.GO
 
     halves(tmp_path, scenario)
 
 
-def test_a_partition_is_late_after_some_seconds_behind_and_says_so_once(tmp_path: Path) -> None:
-    """Under load records wait at any moment; the control topic is not for that."""
-
+def test_a_broker_that_does_not_answer_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(both: Halves) -> None:
-        both.pipeline.behind_ones, puts = {1}, both.pipeline.control.puts
-        puts.clear()
-        for _ in range(4):
-            await asyncio.sleep(1)
-            await both.brake.refresh()
-        assert puts == []
-        for _ in range(10):
-            await asyncio.sleep(1)
-            await both.brake.refresh()
-        assert puts == [f"{FIGURE}1"] and reading(both.pipeline.control.state) == [1]
-        both.pipeline.behind_ones = set()
-        await both.brake.refresh()
-        await both.brake.refresh()
-        assert puts == [f"{FIGURE}1"] * 2 and reading(both.pipeline.control.state) == []
+        async def away(numbers: object) -> dict[int, int]:
+            raise KafkaConnectionError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(both.pipeline, "ends", away)
+            await both.decide(both.first)
+            assert await both.verdict(60) is Verdict.WAIT
+        assert await both.verdict() is Verdict.GO
 
     halves(tmp_path, scenario)
 
@@ -469,28 +461,86 @@ def test_nothing_is_judged_by_the_few_users_that_have_been_read(tmp_path: Path) 
     """5 % of those who are known so far: an ordinary day's deletes would hold all of them for nothing."""
 
     async def scenario(both: Halves) -> None:
-        both.decide(both.first)
-        both.decide(both.second)
-        both.pipeline.behind_ones, both.second.at_end = {1}, -1e9
-        await both.brake.publish(both.first)
-        await both.brake.refresh()
-        assert both.brake.tripped is None
+        both.pipeline.behind_ones = {1}
+        await both.decide(both.first)
+        await both.decide(both.second)
+        assert await both.verdict(30) is Verdict.WAIT and both.brake.tripped is None
         both.pipeline.behind_ones, both.second.known = set(), 400
-        await both.brake.refresh()
-        assert both.brake.tripped is None
-        assert await both.brake.verdict(both.first, 3) is Verdict.GO
+        assert await both.verdict() is Verdict.GO
 
     halves(tmp_path, scenario)
 
 
-def test_a_mass_delete_trips_the_brake_without_anybody_asking(tmp_path: Path) -> None:
+def test_more_than_any_limit_is_held_at_once_and_without_anybody_asking(tmp_path: Path) -> None:
     """While deliveries are paused no delete is looked at, and the person who paused them has to hear of it."""
 
     async def scenario(both: Halves) -> None:
-        for partition in (both.first, both.second):
-            both.decide(partition)
-            await both.brake.publish(partition)
-        await both.brake.refresh()
-        assert both.brake.tripped is not None and "8 deletes" in both.brake.tripped["why"]
+        both.pipeline.behind_ones = {1}
+        for offset in range(501):
+            both.first.decisions.add(offset, MOMENT, LIMITS.window)
+        await both.brake.publish(both.first)
+        assert both.brake.tripped is not None and both.brake.tripped["why"].startswith("501 deletes within 10 min")
+        assert "until 2023-11-14 22:13 UTC" in both.brake.tripped["why"]
 
     halves(tmp_path, scenario)
+
+
+def test_a_mass_delete_is_held_when_it_is_counted_without_anybody_asking(tmp_path: Path) -> None:
+    async def scenario(both: Halves) -> None:
+        await both.decide(both.first)
+        await both.decide(both.second)
+        await asyncio.sleep(5)
+        assert both.brake.tripped is not None and both.brake.tripped["why"].startswith("8 deletes within 10 min")
+
+    halves(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("what", "found"),
+    [
+        ({}, []),
+        ({"counted": 6}, [0]),
+        ({"told": False}, [0]),
+        ({"partition": None}, [0]),
+        ({"committed": 8}, [1]),
+        ({"committed": None}, [1]),
+    ],
+)
+def test_which_partitions_are_not_counted_up_to_a_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: dict[str, Any], found: list[int]
+) -> None:
+    """One of this worker is counted when its figure has been read back, one of another when the group says so."""
+
+    async def scenario(both: Halves) -> None:
+        both.first.decisions.upto = 5
+        upto = 5 if what.get("told", True) else 4
+        both.pipeline.control.state[f"{FIGURE}0"] = {"buckets": [], "upto": upto, "known": 0}
+        runner = SimpleNamespace(partition=what.get("partition", both.first), counted=what.get("counted", 7))
+        both.pipeline.runners = {0: runner}
+        both.pipeline.delivery = SimpleNamespace(brake=both.brake)
+        committed = what.get("committed", 9)
+
+        async def group(*_: object) -> dict[TopicPartition, int]:
+            return {} if committed is None else {TopicPartition(BRAKED.topics.identity, 1): committed}
+
+        monkeypatch.setattr("streams.pipeline.kafka.group_offsets", group)
+        assert await Real.uncounted(both.pipeline, {0: 7, 1: 9}) == found  # type: ignore[arg-type]
+        assert await Real.uncounted(both.pipeline, {0: 7}) == [n for n in found if n == 0]  # type: ignore[arg-type]
+
+    halves(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(59, False), (61, True)])
+def test_status_says_what_deletes_wait_for(seconds: int, shown: bool) -> None:
+    """A backlog of hours: else a person sees pending users, and a brake that does nothing."""
+    told = [{"partitions": [7, 3], "since": 1_000.0 - seconds}, None, {"partitions": [3, 4], "since": 999.0}]
+    found = status._uncounted([{"deletes_wait": waits} for waits in told])
+    body: dict[str, Any] = dict.fromkeys(
+        ("paused", "deletes_paused", "brake", "sweep", "foreign_subs", "slot_room", "heartbeat_age_seconds")
+    )
+    body |= {"users": {}, "faults": [], "at_unix_seconds": 1_000.0, "deletes_wait": found}
+    said = [one for one in status._problems(BRAKED, Look(), [], body) if one["slug"] == "deletes_wait"]
+    assert bool(said) is shown
+    assert all("61 s" in one["what"] or "1 min" in one["what"] for one in said)
+    assert all("partitions 3, 4, 7" in one["what"] for one in said)
+    assert status._uncounted([{}, {"deletes_wait": None}]) is None

@@ -287,9 +287,9 @@ def test_list_names_the_parked_users(asked: Asked) -> None:
 def test_without_a_name_all_are_answered_and_only_with_yes(asked: Asked, words: list[str]) -> None:
     """As it was before there were names."""
     said = asked.say(*words)
-    assert said.exit_code == 0 and "30 deletes" in said.output and "--yes" in said.output
+    assert said.exit_code == 0 and "2 parked deletes" in said.output and "--yes" in said.output
     body = orjson.loads(asked.say(*words, "--json").output)
-    assert (body["changed"], body["decisions"]) == (False, 30) and asked.control.puts == []
+    assert (body["changed"], body["parked"]) == (False, 2) and asked.control.puts == []
     assert asked.say(*words, "--yes").exit_code == 0
     assert asked.control.puts == [brake.TRIPPED] and asked.placed == []
     assert asked.control.state[brake.TRIPPED]["allow"] is (words[0] == "allow")

@@ -447,14 +447,3 @@ def test_nothing_that_the_reader_refuses_stops_the_join(tmp_path: Path) -> None:
         assert reader.where(b"1") is Situation.SET_ASIDE and reader.partition.unreadable == 2
 
     play(tmp_path, scenario)
-
-
-def test_how_far_a_partition_is_joined_is_known_in_the_brokers_time(tmp_path: Path) -> None:
-    """The brake: the deletes of another partition wait until this one is past their moment."""
-
-    async def scenario(reader: Reader) -> None:
-        assert reader.partition.joined_ms == 0
-        await reader.read(user("c", 10), user("u", 20))
-        assert reader.partition.joined_ms == reader.broker.logs[IDENTITY, 0][-1].timestamp > 0
-
-    play(tmp_path, scenario)

@@ -96,6 +96,7 @@ def test_a_figure_that_went_back_is_published_again(tmp_path: Path) -> None:
         await world.remove(1)
         await brake.publish(world.partition)
         upto = world.partition.decisions.upto
+        await brake.watermark.look()
         control.state[f"{FIGURE}0"] = {"buckets": [], "upto": upto - 1, "known": 0}
         assert await brake.verdict(world.partition, upto) is Verdict.GO
         await world.stop()

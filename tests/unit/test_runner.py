@@ -11,7 +11,6 @@ from clock import Clock, run
 from fakes import new_partition
 from world import IDENTITY, World
 
-from streams.brake import reading
 from streams.control import TABLES
 from streams.failpoints import FailpointError, arm
 from streams.jobs import Do
@@ -167,22 +166,38 @@ def test_a_batch_is_acknowledged_when_the_broker_and_the_store_have_it(tmp_path:
     play(tmp_path, scenario)
 
 
-def test_whoever_takes_a_partition_over_says_first_that_it_is_not_read(tmp_path: Path) -> None:
-    """The other workers would let their part of a mass delete go while its rows wait here, uncounted."""
+def test_a_record_is_counted_when_the_figure_of_its_batch_stands(tmp_path: Path) -> None:
+    """The brake: before that the deletes of other partitions must not go."""
 
     async def scenario(worker: Worker) -> None:
-        control, brake = worker.world.pipeline.control, worker.world.delivery.brake
-        control.reading.clear()
-        await asyncio.sleep(1)
-        assert worker.runner.partition is None
-        control.reading.set()
+        world, control = worker.world, worker.world.pipeline.control
         await worker.owned()
-        worker.world.pipeline.is_behind = True
-        await brake.refresh()
-        assert reading(control.state) == [0]
-        worker.world.pipeline.is_behind = False
-        await brake.refresh()
-        assert reading(control.state) == []
+        assert worker.runner.counted == 0
+        world.put_user(1, "c")
+        await worker.hand(0, 0)
+        await world.until(lambda: worker.runner.counted == 1, "counted", 5.0)
+        control.reading.clear()
+        world.put_user(1, "d")
+        await worker.hand(1, 1)
+        await asyncio.sleep(5)
+        assert worker.runner.counted == 1
+        control.reading.set()
+        await world.until(lambda: worker.runner.counted == 2, "counted", 5.0)
+
+    play(tmp_path, scenario)
+
+
+def test_what_is_committed_at_the_take_over_is_counted(tmp_path: Path) -> None:
+    """Also when the commit is known later: else the deletes of all others would wait for ever."""
+
+    async def scenario(worker: Worker) -> None:
+        world = worker.world
+        world.put_user(1, "c")
+        await worker.owned()
+        assert worker.runner.counted == 0
+        worker.begins = worker.fetched = 1
+        await worker.look(10)
+        assert worker.runner.counted == 1
 
     play(tmp_path, scenario)
 

@@ -85,6 +85,7 @@ class World:
     def go(self) -> None:
         """Let the agents run."""
         self._tasks = [asyncio.create_task(self.delivery.run(do)) for do in (Do.UPSERT, Do.DELETE)]
+        self._tasks.append(asyncio.create_task(self.delivery.brake.watermark.run()))
 
     async def stop(self) -> None:
         """Stop as a crash does: nothing is drained, nothing is settled; only the disk is given back."""
