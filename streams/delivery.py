@@ -242,12 +242,14 @@ class Delivery:
                     self._queue(do).wait(user, time.monotonic() + 0.25)
                 continue
             keys = [user[2:] for user in members]
-            partition.doubted.difference_update(keys)  # a call that begins from here on is a proof
             for user, key, (snap, entry) in zip(members, keys, partition.read(keys), strict=True):
                 if not self.only.admits(partition, key, entry):
                     self._land(user)
                     continue
-                jobs.append(self.inspector.inspect(partition, user, key, snap, entry))
+                job = self.inspector.inspect(partition, user, key, snap, entry)
+                if job.do is do is Do.UPSERT:
+                    partition.doubted.discard(key)  # a call that begins from here on is a proof
+                jobs.append(job)
         return await self._sorted(jobs, do)
 
     async def _sorted(self, jobs: list[Job], do: Do) -> list[Job]:
@@ -323,7 +325,7 @@ class Delivery:
         if partition.closed:
             return  # its next owner finds these users pending
         for job, result in results:
-            if result.state is State.CONFIRMED and job.key in partition.doubted:
+            if job.key in partition.doubted and (result.state is State.CONFIRMED or job.do is Do.RECORD):
                 result.state, result.reason = State.IN_DOUBT, "put in doubt while its call was under way"
         changelog = partition.ledger
         owner, count = changelog.owner, changelog.next_count

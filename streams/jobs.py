@@ -81,12 +81,23 @@ class Job:
             extra={name: mark for name, mark in before.extra.items() if name != BY} if before is not None else {},
         )
 
+    def is_newest(self) -> bool:
+        """Whether its version is still the newest one that is joined."""
+        stored = self.partition.snapshots.store.get(self.key)
+        return (
+            stored is not None and self.snap is not None and snapshots.head(stored.value).version == self.snap.version
+        )
+
     @property
     def latency(self) -> float:
         """Seconds from the commit in PostgreSQL until now; 0 for what was not streamed."""
         if self.snap is None or not self.snap.streamed or not self.snap.committed_us:
             return 0.0
         return max(0.0, time.time() - self.snap.committed_us / 1e6)
+
+
+#: For what may have been sent in another form just now.
+_NOW = 1 << 62
 
 
 class Inspector:
@@ -132,10 +143,12 @@ class Inspector:
         return self._desired(job)
 
     def _must_wait(self, job: Job, changed_ms: int) -> float:
+        entry, snap = job.entry, job.snap
+        if snap is not None and _swaps(entry, snap):
+            changed_ms = _NOW  # one version, and two payloads: the former one may still be on its way
         until = job.partition.not_before(job.key, changed_ms)
         if until:
             job.why = "a call of the worker before may still be on its way (C5)"
-        entry, snap = job.entry, job.snap
         woken = job.user in self.woken
         self.woken.discard(job.user)
         if entry is not None and snap is not None and entry.state is State.RETRYING and entry.version == snap.version:
@@ -186,7 +199,7 @@ class Inspector:
         job.fingerprint = fingerprint(mapped.entity)
         if _renews(job):
             return job
-        job.temporary = entry is not None and entry.version == snap.version and bool(entry.extra.get("swap"))
+        job.temporary = _swaps(entry, snap)
         job.do = Do.UPSERT
         return job
 
@@ -212,6 +225,11 @@ class Inspector:
         """
         before = snap.after_commit if snap.after_commit is not None else snap.lsn
         return self._control.source_after_commit > (before or 0) and not self._behind(job.partition)
+
+
+def _swaps(entry: Entry | None, snap: Snapshot) -> bool:
+    """Whether this very version goes out with a temporary address first."""
+    return entry is not None and entry.extra.get("swap") == list(snap.version)
 
 
 #: States of an entry that need no call when a new mapping makes the same entity of the same version.

@@ -19,19 +19,20 @@ class Only:
         self._partitions = partitions
 
     def admits(self, partition: Partition, key: bytes, entry: Stored | None) -> bool:
-        """Whether this user may leave now; a new one is counted. Whose entry has a version is one of N already."""
+        """Whether this user may leave now; a new one is counted. Whose entry has a version is one of N already, and so
+        is who was counted before: a call that failed writes no entry."""
         if self._only is None:
             return True
         if not isinstance(self._only, int):
             return key.decode(errors="replace") in self._only
         if _is_out(entry):
             return True
-        return partition.admitted < self._share(partition, self._only) and partition.admit()
+        return partition.admit(key, self._share(partition, self._only))
 
     def why_not(self, partition: Partition, key: bytes) -> str:
         """Why this user may not leave; "" if it may."""
         if isinstance(self._only, int):
-            full = partition.admitted >= self._share(partition, self._only)
+            full = partition.admitted >= self._share(partition, self._only) and key not in partition.tried
             waits = full and not _is_out(partition.ledger.store.get(key))
             return f"delivery.only lets the first {self._only} users out, and it is not among them" if waits else ""
         waits = self._only is not None and key.decode(errors="replace") not in self._only

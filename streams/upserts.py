@@ -87,7 +87,7 @@ class Upserts:
 
         A confirmed version that goes out under another mapping would look confirmed again (C2). A user whom no record
         showed live, and who is live by a new mapping alone, would look like one that never was at cidaas (C1); so would
-        one whom the former mapping had left out, if its entry still said NOT_SELECTED.
+        one who was left out before, by this mapping or another, if its entry still said NOT_SELECTED.
         """
         entries: list[tuple[Job, Entry]] = []
         for job in jobs:
@@ -96,7 +96,10 @@ class Upserts:
                 continue
             if entry is None and not snap.seen_live:
                 entries.append((job, replace(job.next_entry(State.IN_DOUBT, time.time()), attempts=0)))
-            elif entry is not None and entry.state is State.CONFIRMED and entry.version == snap.version:
+            elif entry is not None and (
+                entry.process_state == "NOT_SELECTED"
+                or (entry.state is State.CONFIRMED and entry.version == snap.version)
+            ):
                 entries.append((job, replace(entry, state=State.IN_DOUBT, process_state="")))
         if entries:
             await self._delivery.write(entries)
@@ -117,24 +120,36 @@ class Upserts:
             parts = [part for more in again for part in more]
 
     async def _called(self, jobs: list[Job]) -> CidaasError | None:
-        """Make one call; returns how it failed as a whole. If it did not, the users have been released."""
-        entities, began = [self._entity(job) for job in jobs], 0.0
+        """Make one call; returns how it failed as a whole. If it did not, the users have been released.
+
+        C5: it carries what is the newest when its turn comes, which may be minutes after it was prepared. Users who
+        have been changed meanwhile are left out, and looked at again.
+        """
+        began, current = 0.0, jobs
+
+        async def holds() -> bool:
+            nonlocal current
+            current = [job for job in jobs if job.is_newest()]
+            return self._delivery.paused is None and bool(current)
 
         async def request() -> list[Outcome]:
             nonlocal began
             began = time.time()  # its turn may have come late
-            return await self._cidaas.bulk(entities)
+            return await self._cidaas.bulk([self._entity(job) for job in current])
 
         try:
-            outcomes = await self._delivery.call(jobs, Do.UPSERT, request)
+            outcomes = await self._delivery.call(jobs, Do.UPSERT, request, holds)
         except CidaasError as error:
             return error
         except ChangedError:
-            self._delivery.release(jobs)  # paused while it waited for its turn
+            self._delivery.release(jobs)  # paused, or all of them changed, while it waited for its turn
         else:
-            self._delivery.calls.users_per_call.append(len(jobs))
-            self._delivery.figures.timed(jobs, began)
-            await self._answered(jobs, outcomes)
+            if len(current) < len(jobs):
+                sent = {job.user for job in current}
+                self._delivery.release([job for job in jobs if job.user not in sent])
+            self._delivery.calls.users_per_call.append(len(current))
+            self._delivery.figures.timed(current, began)
+            await self._answered(current, outcomes)
         return None
 
     def _entity(self, job: Job) -> dict[str, object]:
@@ -241,7 +256,7 @@ class Upserts:
         if not self.conflicts.in_ring(job.user):
             return entry
         if self._delivery.settings.delivery.temporary_email:
-            entry.extra["swap"] = True
+            entry.extra["swap"] = list(entry.version)  # a newer version may want another address
             entry.next_try = 0.0
             log.info("e-mail swap broken through a temporary address user=%s", job.id)
             return entry

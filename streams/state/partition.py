@@ -89,6 +89,8 @@ class Partition:
         self.never_live: list[bytes] = []
         #: users of whom cidaas was asked, for `delivery.only` = first N.
         self.admitted = 0
+        #: those of them that have no entry yet.
+        self.tried: set[bytes] = set()
         self.last_write = time.monotonic()
         #: what the ledger told of the time before us; made by the scan.
         self.history = History(0)
@@ -287,7 +289,7 @@ class Partition:
         self.situations.clear()
         self.counts.clear()
         self.known = self.gone = self.admitted = 0
-        self.unconfirmed = set()
+        self.unconfirmed, self.tried = set(), set()
         self.orphans, self.never_live = [], []
         remember = self.take_over_facts is not None and not self.take_over_facts.settled
         history = self.history = History(self.take_over_facts.time_ms if self.take_over_facts is not None else 0)
@@ -336,7 +338,15 @@ class Partition:
         self.situations = dict(sorted(self.situations.items(), key=lambda one: times.get(one[0], newest)))
         yield found
 
-    def admit(self) -> bool:
-        """Count one more user among the first N that may leave."""
+    def admit(self, key: bytes, most: int) -> bool:
+        """Whether a user that cidaas was never asked of is one of the first `most` that may leave; it is counted once.
+
+        Else each try of a call that fails would take another place.
+        """
+        if key in self.tried:
+            return True
+        if self.admitted >= most:
+            return False
         self.admitted += 1
+        self.tried.add(key)
         return True
