@@ -154,10 +154,14 @@ class Brake:
         self.watermark.move()
 
     async def refresh(self, partition: Partition) -> None:
-        """Keep the number of users in the partition's figure right to a tenth: the limit is a share of all of them."""
+        """Keep the number of users in the partition's figure right to a tenth: the limit is a share of all of them.
+
+        A figure that a thawed former owner has put back to an older one is put right, too: all deletes wait for it.
+        """
         known = partition.known - partition.gone
         figure = self._pipeline.control.state.get(f"{FIGURE}{partition.number}", {"known": 0})
-        if abs(known - figure["known"]) > max(10, known // 10) and not partition.closing:
+        wrong = abs(known - figure["known"]) > max(10, known // 10) or not self.has_told(partition)
+        if wrong and not partition.closing:
             await self._put(partition)
 
     async def _put(self, partition: Partition) -> None:

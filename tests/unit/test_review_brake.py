@@ -104,6 +104,25 @@ def test_a_figure_that_went_back_is_published_again(tmp_path: Path) -> None:
     run(scenario(), clock)
 
 
+def test_a_figure_that_went_back_in_a_quiet_partition_is_put_right_too(tmp_path: Path) -> None:
+    """The deletes of all partitions would wait until something happens in that one."""
+    clock = Clock()
+
+    async def scenario() -> None:
+        world = await World.start(tmp_path, clock, settings=BRAKED)
+        control, brake = world.pipeline.control, world.delivery.brake
+        await world.sign_up(1)
+        await world.remove(1)
+        await brake.publish(world.partition)
+        control.state[f"{FIGURE}0"] |= {"upto": world.partition.decisions.upto - 1}
+        assert not brake.has_told(world.partition)
+        await brake.refresh(world.partition)
+        assert brake.has_told(world.partition)
+        await world.stop()
+
+    run(scenario(), clock)
+
+
 @pytest.mark.parametrize("allow", [True, False])
 def test_a_mapping_that_deletes_unchanged_users_is_braked(tmp_path: Path, allow: bool) -> None:
     """One wrong word in pipeline.toml: no record decided these deletes, so the brake had counted none of them."""
