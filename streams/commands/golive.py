@@ -183,8 +183,6 @@ def _steps() -> list[str]:
 
 
 async def _freeze(settings: Settings, control: Control, timeout: float, rate: float | None, *, as_json: bool) -> int:
-    if record.paused(control.state):  # by a freeze that was killed in its last look
-        await control.put(DELIVERY, record.resume())
     async with Evening(settings, control, timeout, rate) as evening:
         found = await Freeze(settings, evening, timeout).run()
     return _tell(found, as_json=as_json, changed=True)

@@ -160,15 +160,6 @@ def test_no_go_is_one_with_each_reason_and_its_remedy(stage: Stage) -> None:
     assert body["reasons"][1] == {"slug": "cidaas", "state": "fault", "what": "it is away", "remedy": "Wait."}
 
 
-def test_the_pause_of_a_killed_freeze_is_ended_and_that_of_a_person_is_not(stage: Stage) -> None:
-    stage.control.state[DELIVERY] = record.pause("go-live: the last look")
-    stage.say("freeze", "--yes")
-    assert stage.control.state[DELIVERY]["paused"] is False
-    stage.control.state[DELIVERY] = PERSON
-    stage.say("freeze", "--yes")
-    assert stage.control.state[DELIVERY] == PERSON
-
-
 def test_again_after_a_go_it_only_looks_whether_it_still_holds(stage: Stage) -> None:
     stage.control.state |= {CUTOVER: go(), DELIVERY: record.pause("go-live: GO")}
     for words in ((), ("--yes",)):
@@ -195,17 +186,84 @@ def test_what_is_being_finished_is_not_frozen_nor_aborted(stage: Stage, state: s
     assert stage.froze == [] and stage.control.puts == []
 
 
+def one_freeze(control: Control) -> evening.Evening:
+    """A freeze that has written nothing yet."""
+    one = evening.Evening.__new__(evening.Evening)
+    one._control, one._mine = control, None  # type: ignore[assignment]
+    return one
+
+
+class Elsewhere(Control):
+    """Somebody else writes, and it is there once this process has read on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: dict[str, Any] = {}
+
+    async def read_to_end(self) -> None:
+        self.state |= self.written
+
+
 def test_whoever_else_freezes_or_aborts_ends_this_freeze() -> None:
     """Else a NO-GO of one would take back the GO of the other."""
     control = Control()
-    one = evening.Evening.__new__(evening.Evening)
-    one._control, one._mine = control, None  # type: ignore[assignment]
+    one = one_freeze(control)
     asyncio.run(one.note(record.FREEZING, None, ""))
     asyncio.run(one.note(record.NO_GO, Marker("m", 7), "why"))
     control.state[CUTOVER] = go()
     with pytest.raises(RefusedError, match="somebody else has frozen or aborted meanwhile"):
         asyncio.run(one.note(record.NO_GO, None, ""))
     assert control.state[CUTOVER]["state"] == "go"
+
+
+@pytest.mark.parametrize("state", sorted(record.OVER))
+def test_the_first_word_of_a_freeze_does_not_write_over_a_go_that_has_just_been_said(state: str) -> None:
+    """The other freeze was in its last look when this one began; Kafka Connect has taken some seconds since."""
+    control = Elsewhere()
+    control.state[CUTOVER] = go() | {"state": record.FREEZING, "certificate": None}
+    held = record.pause("go-live: GO")
+    control.written = {CUTOVER: go() | {"state": state}, DELIVERY: held}
+    with pytest.raises(RefusedError, match="somebody else has frozen or aborted meanwhile"):
+        asyncio.run(one_freeze(control).note(record.FREEZING, None, ""))
+    assert control.puts == [] and control.state[CUTOVER]["certificate"] is not None
+    assert control.state[DELIVERY] == held
+
+
+def test_a_freeze_does_not_end_the_pause_of_a_go_that_came_behind_its_first_word() -> None:
+    control = Elsewhere()
+    one = one_freeze(control)
+    asyncio.run(one.note(record.FREEZING, None, ""))
+    control.written = {CUTOVER: go(), DELIVERY: record.pause("go-live: GO")}
+    with pytest.raises(RefusedError, match="this freeze ends: GO at"):
+        asyncio.run(one.resume())
+    assert control.state[DELIVERY]["paused"] is True
+
+
+def test_a_go_that_another_freeze_has_written_over_is_not_said() -> None:
+    control = Control()
+    one = one_freeze(control)
+    asyncio.run(one.note(record.FREEZING, None, ""))
+    put = control.put
+
+    async def both(key: str, body: dict[str, Any] | None) -> None:
+        await put(key, body)
+        if key == CUTOVER:  # it has looked before, and writes behind it
+            await put(key, record.Record(record.FREEZING, AT, "ben", "host").body())
+
+    control.put = both  # type: ignore[method-assign]
+    with pytest.raises(RefusedError, match=r"a freeze under way since .*, by ben"):
+        asyncio.run(one.go(Marker("m", 7), certificate.sign(built(), KEY)))
+
+
+def test_a_freeze_ends_the_pause_of_one_that_was_killed_and_not_that_of_a_person() -> None:
+    control = Control()
+    one = one_freeze(control)
+    control.state[DELIVERY] = record.pause("go-live: the last look")
+    asyncio.run(one.resume())
+    assert control.state[DELIVERY]["paused"] is False
+    control.state[DELIVERY] = PERSON
+    asyncio.run(one.resume())
+    assert control.state[DELIVERY] == PERSON
 
 
 # -- sign-off ---------------------------------------------------------------------------------------------------------
