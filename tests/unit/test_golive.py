@@ -16,7 +16,7 @@ from test_certificate import KEY, built
 from test_freeze_gate import AT, REFUSED
 from world import World
 
-from streams import views
+from streams import snapshots, views
 from streams.commands import cutover, delivery, evening, golive
 from streams.commands.status import _problems
 from streams.control import CUTOVER, DELIVERY
@@ -30,7 +30,7 @@ from streams.cutover.twice import Twice
 from streams.doctor.checks import State, fault
 from streams.identity import RefusedError
 from streams.ledger import Situation
-from streams.rows import Resync, SetAside
+from streams.rows import ReadAgain, Resync, SetAside
 from streams.settings import Secret
 from streams.source.look import Look
 
@@ -43,9 +43,11 @@ READY = replace(
 PERSON = {"paused": True, "why": "a script runs", "who": "ben", "at": AT}
 
 
-def go(marker: int = 5_000) -> dict[str, Any]:
-    """The record of a GO."""
-    document = certificate.sign(built(), KEY)
+def go(marker: int = 5_000, end: int = 9) -> dict[str, Any]:
+    """The record of a GO; `end` is the offset up to which partition 0 was looked at."""
+    document = built()
+    document["topic"]["offsets"]["0"] = end
+    document = certificate.sign(document, KEY)
     return record.Record(record.GO, AT, "anna", "host", Marker("m", marker), document).body()
 
 
@@ -397,7 +399,8 @@ def test_who_is_changed_after_the_go_waits_is_named_and_is_not_sent(tmp_path: Pa
         await world.sign_up(1, 2, 3, 4)
         await world.in_sync(1, 2, 3, 4)
         state = world.pipeline.control.state
-        state |= {CUTOVER: go(world.lsn()), DELIVERY: record.pause("go-live: GO")}
+        end = world.broker.end(SETTINGS.topics.identity, 0)
+        state |= {CUTOVER: go(world.lsn(), end), DELIVERY: record.pause("go-live: GO")}
         assert after.late(state, [world.partition]) == {"users": 0, "first": []}
         calls = len(world.tenant.calls)
         await world.change(2, given_name="Spät")
@@ -423,6 +426,46 @@ def test_who_is_changed_after_the_go_waits_is_named_and_is_not_sent(tmp_path: Pa
         await again.stop()
 
     run(scenario(), clock)
+
+
+def test_who_had_to_be_read_again_after_the_go_is_named_too(tmp_path: Path) -> None:
+    """A large value does not travel with each change: the user is set aside and read again, which is of no commit."""
+    clock = Clock()
+
+    async def scenario() -> None:
+        world = await World.start(tmp_path, clock)
+        world.go()
+        await world.sign_up(1, 2)
+        await world.in_sync(1, 2)
+        # Read again before the GO, and ordered anew after it: that is no write.
+        await read_again(world, 2)
+        await world.in_sync(2)
+        end = world.broker.end(SETTINGS.topics.identity, 0)
+        state = world.pipeline.control.state
+        state |= {CUTOVER: go(world.lsn(), end), DELIVERY: record.pause("go-live: GO")}
+        world.put_control(2, Resync("anna"))
+        await world.joined()
+        assert world.where(2) is Situation.PENDING
+        assert after.late(state, [world.partition]) == {"users": 0, "first": []}
+        await read_again(world, 1, given_name="Spät")
+        assert world.where(1) is Situation.PENDING
+        assert after.late(state, [world.partition]) == {"users": 1, "first": ["1"]}
+        await world.stop()
+
+    run(scenario(), clock)
+
+
+async def read_again(world: World, number: int, **fields: Any) -> None:
+    """A change that cannot be taken as it is, and what the source says of this user then."""
+    await world.change(number, **fields)
+    world.put_control(number, SetAside("a large value did not travel"))
+    await world.joined()
+    ((stored, _),) = world.partition.read([b"%d" % number])
+    assert stored is not None
+    snap = snapshots.decode(stored.value)
+    assert snap.aside is not None
+    world.put_control(number, ReadAgain(snap.aside[0], snap.applied, user_row(number, **fields), {}))
+    await world.joined()
 
 
 def test_several_workers_are_added_up_and_older_ones_say_nothing() -> None:
