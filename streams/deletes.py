@@ -266,7 +266,7 @@ class Deletes:
             kept = {name: mark for name, mark in entry.extra.items() if name != "purge_unanswered"}
             await self._finish(job, replace(entry, state=State.CONFIRMED, reason="", extra=kept))
         else:
-            self._wait(job, min(60.0, age))
+            self._wait(job, min(60.0, max(1.0, age)))
 
 
 def _by_mapping_alone(job: Job) -> bool:

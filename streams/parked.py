@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from streams.brake import TRIPPED
-from streams.ledger import Situation, decode
+from streams.ledger import Situation, State, decode
 from streams.orders import answered
 
 if TYPE_CHECKING:
@@ -34,15 +35,20 @@ async def _unpark(delivery: Delivery, partition: Partition, *, allowed: bool) ->
     keys = partition.standing(Situation.PARKED)
     for start in range(0, len(keys), 500):
         some = keys[start : start + 500]
-        items = []
         if partition.closing:
             return  # its next owner does it
-        for key, (_, stored) in zip(some, partition.read(some), strict=True):
-            if stored is not None:
-                entry = answered(decode(stored.value), allow=allowed, now=time.time())
-                items.append((key, entry.encode(partition.ledger.owner, partition.ledger.next_count())))
-        await partition.ledger.put(items)
+        await partition.ledger.put_made(partial(_answers, partition, some, allowed=allowed))
         if partition.closed:
             return
         for key, (snap, stored) in zip(some, partition.read(some), strict=True):
             delivery.joined(partition, key, partition.situation(snap, stored), False)
+
+
+def _answers(partition: Partition, keys: list[bytes], *, allowed: bool) -> list[tuple[bytes, bytes]]:
+    """Entries of those who are parked still: since the list was made, others were joined, sent, and written."""
+    items = []
+    for key, (_, stored) in zip(keys, partition.read(keys), strict=True):
+        if stored is not None and (entry := decode(stored.value)).state is State.PARKED:
+            entry = answered(entry, allow=allowed, now=time.time())
+            items.append((key, entry.encode(partition.ledger.owner, partition.ledger.next_count())))
+    return items

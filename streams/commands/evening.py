@@ -143,11 +143,13 @@ class Evening:
 
     async def pause(self) -> None:
         """Hold all deliveries."""
+        await self._read_on()
         why = "go-live: the last look of `cutover freeze`; if that does not run any more, freeze again or `resume`"
         await self._control.put(DELIVERY, record.pause(why))
 
     async def resume(self) -> None:
-        """End the pause of the freeze, and no other."""
+        """End the pause of a freeze, and no other: not that of a GO which somebody else has said meanwhile."""
+        await self._read_on()
         if record.paused(self._control.state):
             await self._control.put(DELIVERY, record.resume())
 
@@ -166,18 +168,26 @@ class Evening:
         await whole(self._written(marker, certificate))
 
     async def _written(self, marker: Marker, signed: dict[str, Any]) -> None:
-        self._assert_mine()
+        await self._read_on()
         at = signed["at"]
         await self._control.put(DELIVERY, record.pause(f"go-live: GO at {record.moment(at)}"))
         await self._write(record.GO, marker=marker, certificate=signed, at=at)
+        await self._read_on()  # another freeze that began at this very moment has not seen it, and takes it back
 
     async def _write(self, state: str, **more: Any) -> None:
-        self._assert_mine()
+        await self._read_on()
         self._mine = await record.write(self._control, state, **more)
 
+    async def _read_on(self) -> None:
+        """Read what anybody has written by now, and end if that was somebody else's word."""
+        await self._control.read_to_end()
+        self._assert_mine()
+
     def _assert_mine(self) -> None:
+        """Before the first word of this freeze nothing is its own, and that of a GO is not written over."""
         now = record.read(self._control.state)
-        if self._mine is not None and now != self._mine:
+        theirs = now is not None and now.over if self._mine is None else now != self._mine
+        if theirs:
             raise RefusedError(f"somebody else has frozen or aborted meanwhile, and this freeze ends: {now}")
 
     def say(self, words: str) -> None:

@@ -183,8 +183,6 @@ def _steps() -> list[str]:
 
 
 async def _freeze(settings: Settings, control: Control, timeout: float, rate: float | None, *, as_json: bool) -> int:
-    if record.paused(control.state):  # by a freeze that was killed in its last look
-        await control.put(DELIVERY, record.resume())
     async with Evening(settings, control, timeout, rate) as evening:
         found = await Freeze(settings, evening, timeout).run()
     return _tell(found, as_json=as_json, changed=True)
@@ -223,8 +221,7 @@ async def _again(settings: Settings, control: Control, known: Record, *, as_json
     """GO was said: whether it still holds. Nothing is changed."""
     assert known.certificate is not None and known.marker is not None
     began, line = time.monotonic(), Line()
-    offsets = {int(number): int(offset) for number, offset in known.certificate["topic"]["offsets"].items()}
-    behind, passing, legacy = Behind(settings, offsets), Passing(settings, control), Legacy(settings)
+    behind, passing, legacy = Behind(settings, known.ends), Passing(settings, control), Legacy(settings)
     try:
         line.say("waits until Kafka has what was written until now")
         await passing.streamed(int((await legacy.query(LSN))[0]["lsn"]))

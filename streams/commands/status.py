@@ -195,10 +195,12 @@ async def _known(settings: Settings, source: Look, workers: list[dict[str, Any]]
     told = [worker for worker in workers if "faults" in worker]
     rate = next((worker["wal_rate"] for worker in told if worker.get("wal_rate") is not None), None)
     if told:
-        names = ("paused", "deletes_paused", "brake", "sweep", "faults", "notifications")
+        names = ("brake", "sweep", "faults", "notifications")
+        # One that has not heard of a pause sends.
+        paused: dict[str, Any] = {name: _of_all(told, name) for name in ("paused", "deletes_paused")}
         # A worker of an older version says nothing of these.
         newer: dict[str, Any] = {name: told[0].get(name) for name in ("reconcile", "reconcile_plan", "cutover")}
-        return _Known(**{name: told[0][name] for name in names}, **newer, wal_rate=rate)
+        return _Known(**{name: told[0][name] for name in names}, **paused, **newer, wal_rate=rate)
     try:
         control = await read_control(settings, _KAFKA)
     except RefusedError as error:
@@ -217,6 +219,19 @@ async def _known(settings: Settings, source: Look, workers: list[dict[str, Any]]
         about=brake.known(state),
         wal_rate=room.remembered(state, source.database.lsn if source.database is not None else None),
     )
+
+
+def _of_all(workers: list[dict[str, Any]], name: str) -> dict[str, Any] | None:
+    """A pause, if all of these workers hold by one."""
+    found: list[dict[str, Any] | None] = [worker[name] for worker in workers]
+    return found[0] if all(found) else None
+
+
+def _unheard(workers: list[dict[str, Any]], name: str) -> list[str]:
+    """Who has not heard of a pause that others hold by."""
+    told = [worker for worker in workers if name in worker]
+    without = [str(worker["worker"]) for worker in told if not worker[name]]
+    return without if len(without) < len(told) else []
 
 
 async def _asked(question: Awaitable[int]) -> int | None:
@@ -308,6 +323,11 @@ def _problems(
     if body["deletes_paused"]:
         what = f"deletes are paused: {pause_row(body['deletes_paused'], body['slot_room'], time.time())}"
         add("deletes_paused", what, "Run `resume --deletes` when they may go on.")
+    for name, who in (("paused", "delivery is"), ("deletes_paused", "deletes are")):
+        if unheard := _unheard(workers, name):
+            what = f"{who} paused, and not at all workers: not at {', '.join(unheard)}"
+            remedy = "Within a second all have heard of a pause, or of its end. Restart whoever stays behind."
+            add("pause_unheard", what, remedy)
     if (body["brake"] or {}).get("tripped"):
         why = body["brake"]["tripped"]["why"]
         add("delete_brake", f"deletes are parked: {why}", "Run `deletes allow` or `deletes reject`.")

@@ -1,7 +1,8 @@
 """Users whom the legacy database has changed after the GO: nothing of it is sent, and a person has to know it.
 
 Nothing is remembered for that. While delivery holds, whoever is changed stays pending, and the snapshot knows behind
-which commit the change came.
+which commit the change came. A user that had to be read again is of no commit; there the version tells, which is an
+offset: up to which one the GO has looked, the certificate says.
 """
 
 from __future__ import annotations
@@ -27,17 +28,20 @@ def late(state: Mapping[str, Any], partitions: Iterable[Partition]) -> dict[str,
     users: list[str] = []
     if known is not None and known.over and known.marker is not None:
         for partition in partitions:
-            users += _changed(partition, known.marker.lsn)
+            users += _changed(partition, known.marker.lsn, known.ends.get(partition.number))
     return {"users": len(users), "first": users[:_NAMED]}
 
 
-def _changed(partition: Partition, marker: int) -> Iterator[str]:
+def _changed(partition: Partition, marker: int, end: int | None) -> Iterator[str]:
     waiting = (Situation.PENDING, Situation.SET_ASIDE)
     keys = [key for situation in waiting for key in partition.standing(situation, _MOST)]
     for key, stored in zip(keys, partition.snapshots.store.get_many(keys) if keys else (), strict=True):
         snap = snapshots.decode(stored.value) if stored is not None else None
-        # A snapshot read, or a reading of a single user, is of no commit; whoever was only ordered anew came before.
-        if snap is not None and snap.streamed and (snap.after_commit or 0) >= marker:
+        if snap is None:
+            continue
+        # Whoever was only ordered anew came before, by commit and version.
+        committed = snap.streamed and (snap.after_commit or 0) >= marker
+        if committed or (end is not None and snap.version[1] >= end):
             yield key.decode(errors="replace")
 
 

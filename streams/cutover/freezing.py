@@ -78,7 +78,7 @@ class World(Protocol):
         """Hold all deliveries."""
 
     async def resume(self) -> None:
-        """Let them go on."""
+        """Let them go on, if a freeze holds them."""
 
     def certify(self, proof: Proof) -> dict[str, Any]:
         """The signed certificate of a GO; changes nothing."""
@@ -176,6 +176,8 @@ class Freeze:
             raise _NoGo(gate.judge_time(self._timeout, self._said)) from None
 
     async def _steps(self) -> Proof:
+        # That of a freeze that was killed in its last look. Behind our first word: one that runs still ends by it.
+        await self._world.resume()
         await self._nothing_in_the_way()
         marker = self._marker = await self._marked()
         await self._passed(marker)

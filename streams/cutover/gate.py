@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from streams.rows import Control
     from streams.settings import Settings
 
-#: Checks of the evening before that a freeze waits for, finds out anew, or says in words of its own.
-_WAITED = frozenset(("records_behind", "differences", "foreign_subs", "late_write"))
+#: Checks of the evening before that a freeze waits for, finds out anew, or says in words of its own. Of its own pause,
+#: too, all workers have heard only after a moment: `not_held`.
+_WAITED = frozenset(("records_behind", "differences", "foreign_subs", "late_write", "pause_unheard"))
 _AGAIN = "Then freeze again."
 
 
@@ -248,7 +249,7 @@ def judge_last(status: Mapping[str, Any], result: Result, found: Sequence[Held])
     """Judge the last look, when nothing leaves any more: everything has to be as it was compared."""
     bad = []
     if not _held(status):
-        bad.append(fault("not_held", "the workers have not heard that delivery is held", f"Look at `status`. {_AGAIN}"))
+        bad.append(fault("not_held", "not all workers have heard that delivery is held", f"Look at `status`. {_AGAIN}"))
     if left := waits(status):
         remedy = f"Somebody ordered something (`audit` says who), or still writes. {_AGAIN}"
         bad.append(fault("moved", f"something moved after the comparison: {', '.join(left)}", remedy))

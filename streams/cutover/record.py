@@ -49,6 +49,12 @@ class Record:
         """Whether nothing may be sent any more."""
         return self.state in OVER
 
+    @property
+    def ends(self) -> dict[int, int]:
+        """Up to which offset the GO has looked at each partition of the topic; nothing without a certificate."""
+        offsets = (self.certificate or {}).get("topic", {}).get("offsets", {})
+        return {int(number): int(offset) for number, offset in offsets.items()}
+
     def body(self) -> dict[str, Any]:
         """As JSON."""
         return asdict(self) | {"marker": None if self.marker is None else self.marker._asdict()}

@@ -16,7 +16,7 @@ from streams.cutover import archive, finished, folders, plan, record
 from streams.cutover.asking import remains
 from streams.cutover.finished import FILE, Finish
 from streams.cutover.plan import FinishError, Step
-from streams.cutover.record import FINISHED, FINISHING
+from streams.cutover.record import FINISHED, FINISHING, GO
 from streams.doctor.asking.database import words
 from streams.identity import RefusedError
 from streams.kafka import UnconfirmedError
@@ -101,10 +101,13 @@ class Takedown:
 
     async def _note(self) -> str:
         """The control topic first: while a file says that the end has begun, the topic has said so before."""
-        known, now = self.seen.record, time.time()
-        assert known is not None
-        kept: dict[str, Any] = {"marker": known.marker, "certificate": known.certificate, "why": known.why}
+        now = time.time()
         async with Controls(self._settings) as control:
+            known = record.read(control.state)  # anew: it may have been aborted since the look, which took its time
+            if known is None or known.state not in (GO, FINISHING):
+                now_is = known or "the control topic says nothing of it"
+                raise RefusedError(f"there is no GO any more, and nothing was taken away: {now_is}")
+            kept: dict[str, Any] = {"marker": known.marker, "certificate": known.certificate, "why": known.why}
             begun = await record.write(control, FINISHING, at=now, **kept)
         noted = self.seen.noted or Finish(
             pipeline=self._settings.app_id,

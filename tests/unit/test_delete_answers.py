@@ -16,8 +16,8 @@ from world import World
 
 from streams import brake
 from streams.commands import base, deletes, orders
-from streams.ledger import Entry, Situation
-from streams.parked import answer_brake
+from streams.ledger import Entry, Situation, State
+from streams.parked import _unpark, answer_brake
 from streams.rows import Answer, Resync, Word
 from streams.standing import Standing
 
@@ -163,6 +163,24 @@ def test_an_answer_survives_a_restart(tmp_path: Path, word: Word) -> None:
         assert (second.at_cidaas(1) is None) is (word is Word.ALLOW)
         assert second.partition.counts[Situation.PARKED] == 19
         await second.stop()
+
+    play(tmp_path, scenario)
+
+
+def test_an_answer_for_all_leaves_alone_who_is_not_parked_any_more(tmp_path: Path) -> None:
+    """Revived and refused while others were answered: the refusal of a live version is no delete to be rejected."""
+
+    async def scenario(world: World) -> None:
+        await parked(world)
+        ledger = world.partition.ledger
+        refused = replace(world.entry(1), state=State.QUARANTINED, reason="invalid_data")
+        under_way = asyncio.create_task(ledger.put([(b"1", refused.encode(ledger.owner, ledger.next_count()))]))
+        await asyncio.sleep(0)
+        assert world.entry(1).state is State.PARKED
+        await _unpark(world.delivery, world.partition, allowed=False)
+        await under_way
+        assert world.entry(1).state is State.QUARANTINED and world.where(1) is Situation.QUARANTINED
+        assert all(world.where(number) is Situation.REJECTED for number in MANY[1:])
 
     play(tmp_path, scenario)
 

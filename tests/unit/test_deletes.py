@@ -552,6 +552,25 @@ def test_a_new_life_that_a_late_purge_takes_is_sent_again(tmp_path: Path) -> Non
     play(tmp_path, scenario, PURGE)
 
 
+def test_a_clock_that_is_set_back_does_not_ask_for_a_new_life_all_the_time(tmp_path: Path) -> None:
+    """What was written down lies in the future then, and cidaas was asked every few milliseconds until it came."""
+
+    async def scenario(world: World) -> None:
+        await there(world, 1)
+        unanswered(world, None)
+        await world.remove(1)
+        await world.until(lambda: world.tenant.count("delete") == 1, "the purge", 10.0)
+        await world.sign_up(1)
+        await world.until(lambda: world.entry(1).reason == PURGE_NOT_ANSWERED, "written down", 120.0)
+        world.clock.set_by = -1_800.0
+        await asyncio.sleep(60)  # until it is looked at next
+        before = world.tenant.count("exists")
+        await asyncio.sleep(60)
+        assert 0 < world.tenant.count("exists") - before <= 60
+
+    play(tmp_path, scenario, PURGE)
+
+
 def test_a_refused_purge_does_not_make_the_one_before_forgotten(tmp_path: Path) -> None:
     """C8: the first may have been accepted; that the second was not says nothing of it."""
 

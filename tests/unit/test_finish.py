@@ -338,6 +338,24 @@ async def test_a_worker_that_starts_meanwhile_stops_it(place: Place) -> None:
     place.assert_ended()
 
 
+@pytest.mark.parametrize("state", ["aborted", "freezing"])
+async def test_a_go_that_is_taken_back_during_the_first_look_is_not_finished(
+    place: Place, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """The look asks Kafka Connect and the database, and takes its time."""
+    look = remains.look
+
+    async def looked(*args: Any) -> Any:
+        seen = await look(*args)
+        place.state[CUTOVER] = place.state[CUTOVER] | {"state": state}
+        return seen
+
+    monkeypatch.setattr(remains, "look", looked)
+    with pytest.raises(FinishError, match="there is no GO any more"):
+        await place.finish()
+    assert place.changes == 0 and place.state[CUTOVER]["state"] == state and not (place.folder / FILE).exists()
+
+
 async def test_a_step_without_effect_is_not_repeated_for_ever(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """A role that somebody makes again, say."""
     place.folder.mkdir()

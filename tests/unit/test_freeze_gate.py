@@ -187,7 +187,7 @@ BROKEN = {
     "somebody was sent meanwhile": Broken(
         last(compared=result(Case.QUARANTINED)), "held_moved", FAULT, "quarantined 0 instead of 1", "answered"
     ),
-    "the workers do not hold": Broken(last(paused=None), "not_held", FAULT, "have not heard", "`status`"),
+    "the workers do not hold": Broken(last(paused=None), "not_held", FAULT, "not all workers have heard", "`status`"),
     # the time
     "it takes too long": Broken(
         [gate.judge_time(300.0, "waits: 3 users are pending")], "timeout", FAULT, "within 5 min: waits: 3", "--timeout"
@@ -227,7 +227,7 @@ def test_what_comes_to_an_end_by_itself_is_waited_for_and_is_no_reason() -> None
     now = {
         "users": {"pending": 3}, "users_in_flight": 2, "foreign_subs": 1, "records_behind": 90_000,
         "sweep": SWEEP | {"state": "running"},
-        "problems": [problem("differences"), problem("foreign_subs"), problem("delete_brake")],
+        "problems": [problem(one) for one in ("differences", "foreign_subs", "delete_brake", "pause_unheard")],
     }  # fmt: skip
     assert judged(**now) == []
     said = gate.waits(status(**now))

@@ -96,8 +96,9 @@ class Fake:
         self.did.append("pause")
 
     async def resume(self) -> None:
-        self.paused = False
-        self.did.append("resume")
+        if self.paused:
+            self.paused = False
+            self.did.append("resume")
 
     def certify(self, proof: Proof) -> dict[str, Any]:
         self.proof = proof
@@ -167,6 +168,14 @@ def test_who_is_signed_off_stands_in_the_proof() -> None:
     world.result = result(Case.SIGNED_OFF, Case.QUARANTINED, Case.PARKED)
     found = frozen(world)
     assert found.go and world.proof.held == [REFUSED, PARKED, DROPPED]
+
+
+def test_the_pause_of_a_killed_freeze_ends_behind_the_first_word() -> None:
+    """The first word is refused when the other one was not killed and has said GO: its pause stays."""
+    world = Fake()
+    world.paused = True
+    assert frozen(world).go
+    assert world.did[:3] == ["freezing", "resume", "mark"]
 
 
 # -- transactions -----------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from test_certificate import KEY, built
 from test_freeze_gate import AT, REFUSED
 from world import World
 
-from streams import views
+from streams import snapshots, views
 from streams.commands import cutover, delivery, evening, golive
 from streams.commands.status import _problems
 from streams.control import CUTOVER, DELIVERY
@@ -30,7 +30,7 @@ from streams.cutover.twice import Twice
 from streams.doctor.checks import State, fault
 from streams.identity import RefusedError
 from streams.ledger import Situation
-from streams.rows import Resync, SetAside
+from streams.rows import ReadAgain, Resync, SetAside
 from streams.settings import Secret
 from streams.source.look import Look
 
@@ -43,9 +43,11 @@ READY = replace(
 PERSON = {"paused": True, "why": "a script runs", "who": "ben", "at": AT}
 
 
-def go(marker: int = 5_000) -> dict[str, Any]:
-    """The record of a GO."""
-    document = certificate.sign(built(), KEY)
+def go(marker: int = 5_000, end: int = 9) -> dict[str, Any]:
+    """The record of a GO; `end` is the offset up to which partition 0 was looked at."""
+    document = built()
+    document["topic"]["offsets"]["0"] = end
+    document = certificate.sign(document, KEY)
     return record.Record(record.GO, AT, "anna", "host", Marker("m", marker), document).body()
 
 
@@ -160,15 +162,6 @@ def test_no_go_is_one_with_each_reason_and_its_remedy(stage: Stage) -> None:
     assert body["reasons"][1] == {"slug": "cidaas", "state": "fault", "what": "it is away", "remedy": "Wait."}
 
 
-def test_the_pause_of_a_killed_freeze_is_ended_and_that_of_a_person_is_not(stage: Stage) -> None:
-    stage.control.state[DELIVERY] = record.pause("go-live: the last look")
-    stage.say("freeze", "--yes")
-    assert stage.control.state[DELIVERY]["paused"] is False
-    stage.control.state[DELIVERY] = PERSON
-    stage.say("freeze", "--yes")
-    assert stage.control.state[DELIVERY] == PERSON
-
-
 def test_again_after_a_go_it_only_looks_whether_it_still_holds(stage: Stage) -> None:
     stage.control.state |= {CUTOVER: go(), DELIVERY: record.pause("go-live: GO")}
     for words in ((), ("--yes",)):
@@ -195,17 +188,84 @@ def test_what_is_being_finished_is_not_frozen_nor_aborted(stage: Stage, state: s
     assert stage.froze == [] and stage.control.puts == []
 
 
+def one_freeze(control: Control) -> evening.Evening:
+    """A freeze that has written nothing yet."""
+    one = evening.Evening.__new__(evening.Evening)
+    one._control, one._mine = control, None  # type: ignore[assignment]
+    return one
+
+
+class Elsewhere(Control):
+    """Somebody else writes, and it is there once this process has read on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: dict[str, Any] = {}
+
+    async def read_to_end(self) -> None:
+        self.state |= self.written
+
+
 def test_whoever_else_freezes_or_aborts_ends_this_freeze() -> None:
     """Else a NO-GO of one would take back the GO of the other."""
     control = Control()
-    one = evening.Evening.__new__(evening.Evening)
-    one._control, one._mine = control, None  # type: ignore[assignment]
+    one = one_freeze(control)
     asyncio.run(one.note(record.FREEZING, None, ""))
     asyncio.run(one.note(record.NO_GO, Marker("m", 7), "why"))
     control.state[CUTOVER] = go()
     with pytest.raises(RefusedError, match="somebody else has frozen or aborted meanwhile"):
         asyncio.run(one.note(record.NO_GO, None, ""))
     assert control.state[CUTOVER]["state"] == "go"
+
+
+@pytest.mark.parametrize("state", sorted(record.OVER))
+def test_the_first_word_of_a_freeze_does_not_write_over_a_go_that_has_just_been_said(state: str) -> None:
+    """The other freeze was in its last look when this one began; Kafka Connect has taken some seconds since."""
+    control = Elsewhere()
+    control.state[CUTOVER] = go() | {"state": record.FREEZING, "certificate": None}
+    held = record.pause("go-live: GO")
+    control.written = {CUTOVER: go() | {"state": state}, DELIVERY: held}
+    with pytest.raises(RefusedError, match="somebody else has frozen or aborted meanwhile"):
+        asyncio.run(one_freeze(control).note(record.FREEZING, None, ""))
+    assert control.puts == [] and control.state[CUTOVER]["certificate"] is not None
+    assert control.state[DELIVERY] == held
+
+
+def test_a_freeze_does_not_end_the_pause_of_a_go_that_came_behind_its_first_word() -> None:
+    control = Elsewhere()
+    one = one_freeze(control)
+    asyncio.run(one.note(record.FREEZING, None, ""))
+    control.written = {CUTOVER: go(), DELIVERY: record.pause("go-live: GO")}
+    with pytest.raises(RefusedError, match="this freeze ends: GO at"):
+        asyncio.run(one.resume())
+    assert control.state[DELIVERY]["paused"] is True
+
+
+def test_a_go_that_another_freeze_has_written_over_is_not_said() -> None:
+    control = Control()
+    one = one_freeze(control)
+    asyncio.run(one.note(record.FREEZING, None, ""))
+    put = control.put
+
+    async def both(key: str, body: dict[str, Any] | None) -> None:
+        await put(key, body)
+        if key == CUTOVER:  # it has looked before, and writes behind it
+            await put(key, record.Record(record.FREEZING, AT, "ben", "host").body())
+
+    control.put = both  # type: ignore[method-assign]
+    with pytest.raises(RefusedError, match=r"a freeze under way since .*, by ben"):
+        asyncio.run(one.go(Marker("m", 7), certificate.sign(built(), KEY)))
+
+
+def test_a_freeze_ends_the_pause_of_one_that_was_killed_and_not_that_of_a_person() -> None:
+    control = Control()
+    one = one_freeze(control)
+    control.state[DELIVERY] = record.pause("go-live: the last look")
+    asyncio.run(one.resume())
+    assert control.state[DELIVERY]["paused"] is False
+    control.state[DELIVERY] = PERSON
+    asyncio.run(one.resume())
+    assert control.state[DELIVERY] == PERSON
 
 
 # -- sign-off ---------------------------------------------------------------------------------------------------------
@@ -339,7 +399,8 @@ def test_who_is_changed_after_the_go_waits_is_named_and_is_not_sent(tmp_path: Pa
         await world.sign_up(1, 2, 3, 4)
         await world.in_sync(1, 2, 3, 4)
         state = world.pipeline.control.state
-        state |= {CUTOVER: go(world.lsn()), DELIVERY: record.pause("go-live: GO")}
+        end = world.broker.end(SETTINGS.topics.identity, 0)
+        state |= {CUTOVER: go(world.lsn(), end), DELIVERY: record.pause("go-live: GO")}
         assert after.late(state, [world.partition]) == {"users": 0, "first": []}
         calls = len(world.tenant.calls)
         await world.change(2, given_name="Spät")
@@ -365,6 +426,46 @@ def test_who_is_changed_after_the_go_waits_is_named_and_is_not_sent(tmp_path: Pa
         await again.stop()
 
     run(scenario(), clock)
+
+
+def test_who_had_to_be_read_again_after_the_go_is_named_too(tmp_path: Path) -> None:
+    """A large value does not travel with each change: the user is set aside and read again, which is of no commit."""
+    clock = Clock()
+
+    async def scenario() -> None:
+        world = await World.start(tmp_path, clock)
+        world.go()
+        await world.sign_up(1, 2)
+        await world.in_sync(1, 2)
+        # Read again before the GO, and ordered anew after it: that is no write.
+        await read_again(world, 2)
+        await world.in_sync(2)
+        end = world.broker.end(SETTINGS.topics.identity, 0)
+        state = world.pipeline.control.state
+        state |= {CUTOVER: go(world.lsn(), end), DELIVERY: record.pause("go-live: GO")}
+        world.put_control(2, Resync("anna"))
+        await world.joined()
+        assert world.where(2) is Situation.PENDING
+        assert after.late(state, [world.partition]) == {"users": 0, "first": []}
+        await read_again(world, 1, given_name="Spät")
+        assert world.where(1) is Situation.PENDING
+        assert after.late(state, [world.partition]) == {"users": 1, "first": ["1"]}
+        await world.stop()
+
+    run(scenario(), clock)
+
+
+async def read_again(world: World, number: int, **fields: Any) -> None:
+    """A change that cannot be taken as it is, and what the source says of this user then."""
+    await world.change(number, **fields)
+    world.put_control(number, SetAside("a large value did not travel"))
+    await world.joined()
+    ((stored, _),) = world.partition.read([b"%d" % number])
+    assert stored is not None
+    snap = snapshots.decode(stored.value)
+    assert snap.aside is not None
+    world.put_control(number, ReadAgain(snap.aside[0], snap.applied, user_row(number, **fields), {}))
+    await world.joined()
 
 
 def test_several_workers_are_added_up_and_older_ones_say_nothing() -> None:

@@ -15,7 +15,7 @@ from world import World
 
 from streams import views
 from streams.commands import delivery
-from streams.commands.status import _problems
+from streams.commands.status import _known, _problems
 from streams.control import DELETES, DELIVERY
 from streams.source.look import Look
 
@@ -145,3 +145,41 @@ def test_worker_and_status_show_that_deletes_are_paused(tmp_path: Path) -> None:
     (said,) = [problem for problem in found if problem["slug"] == "deletes_paused"]
     assert "a script runs (anna, since 2001-09-09 01:46:40 UTC)" in said["what"]
     assert "resume --deletes" in said["remedy"]
+
+
+FROZEN = {"paused": True, "why": "go-live", "who": "cutover freeze", "at": 1_800_000_000.0, "go-live": True}
+
+
+def told(name: str, paused: Any = None, deletes: Any = None) -> dict[str, Any]:
+    """What a worker says."""
+    rest = {"brake": {}, "sweep": None, "faults": [], "notifications": []}
+    return {"worker": name, "owned": 1, "trouble": "", "paused": paused, "deletes_paused": deletes, **rest}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "holds"),
+    [(FROZEN, FROZEN, True), (FROZEN, None, False), (None, FROZEN, False), (None, None, False)],
+)
+def test_delivery_is_held_when_all_workers_say_so(first: Any, second: Any, holds: bool) -> None:
+    """The control reader of one may hang: it sends, and no freeze may say GO."""
+    for workers in (
+        [told("a:1", paused=first), told("b:2", paused=second)],
+        [told("a:1", deletes=first), told("b:2", deletes=second)],
+    ):
+        known = asyncio.run(_known(SETTINGS, Look(), workers))
+        assert (known.paused or known.deletes_paused) == (FROZEN if holds else None)
+
+
+def test_status_names_who_has_not_heard_of_a_pause() -> None:
+    body: dict[str, Any] = {
+        "paused": None, "deletes_paused": None, "brake": None, "sweep": None, "foreign_subs": 0, "users": {},
+        "faults": [], "slot_room": None, "heartbeat_age_seconds": 1,
+    }  # fmt: skip
+
+    def said(*workers: dict[str, Any]) -> list[str]:
+        return [one["what"] for one in _problems(SETTINGS, Look(), list(workers), body) if one["slug"] != "worker_away"]
+
+    away = {"worker": "c:3", "url": "c:3", "trouble": "does not answer"}
+    assert said(told("a:1", FROZEN), told("b:2"), away) == ["delivery is paused, and not at all workers: not at b:2"]
+    assert said(told("a:1"), told("b:2", None, FROZEN)) == ["deletes are paused, and not at all workers: not at a:1"]
+    assert said(told("a:1", FROZEN, FROZEN), told("b:2", FROZEN, FROZEN)) == said(told("a:1"), away) == []
