@@ -187,7 +187,7 @@ class Repair:
         await self._done("slot", "dropped" if dropped else "there was none")
         if enable:
             await self._tools.enable()
-            await self._done("publication", "roles, grants and publication are right")
+            await self._done("publication", "roles, grants, replica identity and publication are right")
         await self._tools.begin_epoch(self._note.epoch)
         await self._done("epoch", f"source epoch {self._note.epoch} has begun in every partition")
         assert look.database is not None

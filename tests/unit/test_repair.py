@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from clock import run
 from fakes import SETTINGS, Control
-from sights import DATABASE, RIGHT, seen
+from sights import CREDENTIALS, DATABASE, RIGHT, identified, published, seen
 
 from streams.brake import TRIPPED
+from streams.commands.source import _wrong
 from streams.control import IDENTITY, REPAIR, SOURCE, SWEEP, TABLES
 from streams.source import reading
 from streams.source.connect import ConnectorStatus
@@ -150,6 +151,22 @@ def test_the_order_is_the_recipe() -> None:
     assert standing(source.control.state) == [] and open_note(source.control.state) is None
     memory = recall(source.control.state)
     assert memory is not None and (memory.epoch, memory.offset, memory.lsn) == (2, None, DATABASE.lsn)
+
+
+@pytest.mark.parametrize(
+    ("look", "wrong"),
+    [
+        (RIGHT, False),
+        (seen(publication=published(whole=False)), True),
+        (identified(CREDENTIALS, "id"), True),
+        (identified(CREDENTIALS), True),
+        (identified(CREDENTIALS, full=True), False),
+    ],
+)
+def test_it_does_what_cdc_enable_does_where_that_is_undone(look: Look, wrong: bool) -> None:
+    """Else it would end, and the next delete would tell nobody again."""
+    assert look.database is not None
+    assert _wrong(SETTINGS, look.database) is wrong
 
 
 @pytest.mark.parametrize("step", ["stop", "config", "offsets", "slot", "enable", "epoch 2", "look"])

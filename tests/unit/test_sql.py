@@ -49,6 +49,15 @@ def test_no_password_stands_in_the_file(settings: Settings) -> None:
     assert roles == [settings.source.role, settings.source.read_role]
 
 
+def test_a_dropped_identity_index_is_made_again_and_no_other_is_taken(settings: Settings) -> None:
+    """Without it `relreplident` goes on saying "an index": that is nobody's choice, and `cdc enable` is the cure."""
+    text = sql.enable_sql(settings)
+    (check,) = (part for part in text.split("\n\n") if "Look at public.credentials" in part)
+    assert "relreplident = 'i' AND NOT EXISTS" in check and "relname <> 'credentials_cidaas_sync_ri'" in check
+    (users,) = (part for part in text.split("\n\n") if "Look at public.users" in part)
+    assert "relreplident = 'd')" in users and "relreplident = 'i'" not in users
+
+
 def test_replica_identity_is_given_back_before_its_index_goes(settings: Settings) -> None:
     text = sql.disable_sql(settings)
     assert text.index("REPLICA IDENTITY DEFAULT") < text.index("DROP INDEX CONCURRENTLY")
