@@ -19,7 +19,7 @@ from streams.source.connect import ConnectorStatus
 from streams.source.faults import Fault, record_name, standing
 from streams.source.look import Connector, Look
 from streams.source.memory import Memory, recall, remember
-from streams.source.repair import Repair, RepairError, open_note, wait_until_free
+from streams.source.repair import Repair, RepairError, covered, open_note, wait_until_free
 
 NAME = SETTINGS.source.name
 WHOLE = ["stop", "config", "offsets", "slot", "enable", "epoch 2", "look", "resume"]
@@ -213,6 +213,22 @@ def test_interrupted_while_it_waits_it_goes_on_waiting() -> None:
     source.did.clear()
     repair(source)
     assert source.did == [] and board.state[SWEEP]["id"] == asked
+
+
+def test_it_notes_which_starts_of_the_connector_its_sweep_has_seen() -> None:
+    """The guard asks for another one after those that come later."""
+    board = Board()
+    board.answering = False
+    source = Source(board)
+
+    async def restarted() -> None:
+        board.tell("STARTED", "COMPLETED")
+        board.answer()
+
+    board.wait_changed = restarted  # type: ignore[method-assign]
+    repair(source)
+    assert [one["offset"] for one in board.notifications if one["type"] == "COMPLETED"] == [1, 4, 6]
+    assert board.state[REPAIR]["swept"] == covered(board.state) == 4 and covered({}) == -1
 
 
 def test_the_snapshot_of_before_is_not_taken_for_the_new_one() -> None:

@@ -324,6 +324,49 @@ def test_starts_of_the_connector_ask_for_one_sweep_in_ten_minutes() -> None:
     guarded(scenario)
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_tables_read_once_more_after_the_sweep_of_a_repair_are_compared_once_more(again: bool) -> None:
+    """Connect dies before it has stored that it is done: the sweep of before has not seen who went since."""
+
+    async def scenario(world: Guarded) -> None:
+        state = world.pipeline.control.state
+        notify(world, "STARTED", "COMPLETED")
+        await world.sees(RIGHT)
+        learnt = replace(remember(None, seen(Connector("STOPPED"), None)), epoch=2).body()
+        note = {"id": "r", "at": 0.0, "epoch": 2, "memory": learnt, "resumed_at": 1.0, "since": 2}
+        state[REPAIR] = note
+        await world.sees(RIGHT)
+        notify(world, "STARTED", "COMPLETED")  # the repair's own; it asks at once, long before the next look
+        state[SWEEP] = {"id": "s", "why": "after a source repair", "at": 2.0}
+        state[REPAIR] = note = {**note, "sweep": "s", "swept": 3}
+        await world.sees(RIGHT)
+        if again:
+            notify(world, "STARTED", "COMPLETED")
+        world.swept()
+        await world.sees(RIGHT)
+        assert world.asked == "after a source repair", "a repair that has not ended is not held up"
+        state[REPAIR] = {**note, "ended": 3.0}
+        await world.sees(RIGHT)
+        assert world.asked == ("the tables were read again" if again else "after a source repair")
+
+    guarded(scenario)
+
+
+def test_a_repair_that_ends_between_two_looks_has_compared_what_it_read() -> None:
+    """A small database is read, swept and cleared within two seconds."""
+
+    async def scenario(world: Guarded) -> None:
+        state = world.pipeline.control.state
+        notify(world, "STARTED", "COMPLETED")
+        await world.sees(RIGHT)
+        notify(world, "STARTED", "COMPLETED")
+        state[REPAIR] = {"id": "r", "at": 0.0, "epoch": 2, "sweep": "s", "swept": 3, "ended": 3.0}
+        await world.sees(RIGHT)
+        assert world.asked == ""
+
+    guarded(scenario)
+
+
 def test_no_sweep_is_asked_for_while_a_fault_stands() -> None:
     """Half of a database that was restored would be taken for the truth."""
 
