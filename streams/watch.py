@@ -105,18 +105,19 @@ class Watch:
         self.wal.see(look.at, look.database.lsn if look.database is not None else None)
         memory = known or replace(remember(None, look), swept=runs.first_seen(starts))
         note = repair.open_note(control.state)
-        repairing = note is not None
         blind = note is not None and not note.resumed  # what is taken apart just then is no fault
         found = [] if blind else lost(settings, memory, look, self._before)
         if not found and not blind:
             memory, found = await self._rewritten(memory, look)
             memory = remember(memory, look)
-        memory = self._owed(memory, starts, repairing=repairing)
+        # The repair asks for a sweep of its own; of what starts after that, none has been asked for.
+        memory = replace(memory, swept=max(memory.swept, repair.covered(control.state)))
+        memory = self._owed(memory, starts, repairing=note is not None and not note.sweep)
         if not await self._pipeline.still_member():
             return  # a worker that was frozen must not write what it saw before
         await self._raise(found, memory.epoch)
         await self._clear_truncated()
-        if not repairing:
+        if note is None:
             memory = await self._pay(memory)
         if not blind:
             await self._keep(memory)
@@ -192,7 +193,7 @@ class Watch:
         return summary(self._pipeline.control.state, range(self._pipeline.settings.partitions))
 
     def _owed(self, memory: Memory, starts: list[runs.Run], *, repairing: bool) -> Memory:
-        """Owe a sweep for a start of the connector; a repair asks for its own."""
+        """Owe a sweep for a start of the connector; a repair that has not asked for its own yet is about to."""
         run = runs.to_sweep(starts, memory.swept)
         if run is None:
             return memory

@@ -32,23 +32,27 @@ $do$;
 -- Drop the publication.
 DROP PUBLICATION IF EXISTS "cidaas_sync";
 
--- Give public.credentials its old replica identity, before the index goes: without either, UPDATE fails.
+-- Give public.credentials its old replica identity, then drop the index: a short exclusive lock. Not while another
+-- publication has the table: its deletes need them, too.
 DO $do$
+DECLARE
+  others text;
 BEGIN
+  IF to_regclass('"public"."credentials_cidaas_sync_ri"') IS NULL THEN
+    RETURN;
+  END IF;
+  SELECT string_agg(pubname::text, ', ') INTO others FROM pg_publication_tables WHERE schemaname = 'public' AND tablename = 'credentials';
+  IF others IS NOT NULL THEN
+    RAISE NOTICE 'public.credentials keeps its replica identity and the index credentials_cidaas_sync_ri: % publishes it, too',
+      others USING ERRCODE = 'CDC01';
+    RETURN;
+  END IF;
   IF EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass('"public"."credentials_cidaas_sync_ri"') AND indisreplident) THEN
     ALTER TABLE "public"."credentials" REPLICA IDENTITY DEFAULT;
   END IF;
+  DROP INDEX "public"."credentials_cidaas_sync_ri";
 END
 $do$;
-
--- The next statement waits for open transactions, and blocks nobody.
-SET lock_timeout = 0;
-
--- Drop the index.
-DROP INDEX CONCURRENTLY IF EXISTS "public"."credentials_cidaas_sync_ri";
-
--- Wait at most three seconds for a lock, then give up instead of holding up others.
-SET lock_timeout = '3s';
 
 -- Take the rights of cdc_debezium away, then the role itself.
 DO $do$

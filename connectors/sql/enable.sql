@@ -54,8 +54,8 @@ BEGIN
     RAISE EXCEPTION 'the primary key of public.credentials is neither (id) nor (user_id, id): name the key column in pipeline.toml';
   END IF;
   IF NOT EXISTS (SELECT FROM pg_class c WHERE oid = t AND (relreplident = 'd'
-      OR relreplident = 'i' AND EXISTS (SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
-           WHERE i.indrelid = c.oid AND i.indisreplident AND x.relname = 'credentials_cidaas_sync_ri'))) THEN
+      OR relreplident = 'i' AND NOT EXISTS (SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+           WHERE i.indrelid = c.oid AND i.indisreplident AND x.relname <> 'credentials_cidaas_sync_ri'))) THEN
     RAISE EXCEPTION 'the replica identity of public.credentials was changed by somebody: find out who reads this table by '
       'logical replication; if nobody does any more, ALTER TABLE public.credentials REPLICA IDENTITY DEFAULT, and run this again';
   END IF;

@@ -68,13 +68,14 @@ def _run(settings: Settings, *, enable: bool, yes: bool, as_json: bool) -> None:
     if not yes:
         consent.preview(_enabling(settings) if enable else _disabling(settings), as_json=as_json)
         return
+    kept: list[str] = []
     passwords = {settings.source.role: password, settings.source.read_role: reader}
     try:
         with psycopg.connect(admin, autocommit=True, connect_timeout=10) as connection:
             if enable:
                 sql.enable(connection, settings, passwords)
             else:
-                sql.disable(connection, settings)
+                sql.disable(connection, settings, kept.append)
     except psycopg.OperationalError as error:
         why = " ".join(str(error).split())
         base.fail(f"LEGACY_ADMIN_URL does not work: {why}")
@@ -82,14 +83,15 @@ def _run(settings: Settings, *, enable: bool, yes: bool, as_json: bool) -> None:
         said = error.diag.message_primary or str(error)
         hint = f" {error.diag.message_hint}" if error.diag.message_hint else ""
         if not enable and isinstance(error, psycopg.errors.DependentObjectsStillExist):  # the last step
+            done = "; ".join(["slot, publication, indexes and replica identities are taken back", *kept])
             base.fail(
-                "slot, publication, indexes and replica identities are taken back; the legacy database refused to drop "
-                f"a role: {said}. Another pipeline, or somebody else, has given it rights: it may stay.",
+                f"{done}; the legacy database refused to drop a role: {said}. Another pipeline, or somebody else, has "
+                "given it rights: it may stay.",
                 base.WRONG,
             )
         base.fail(f"the legacy database refused: {said}.{hint}", base.WRONG)
     said = "change data capture is enabled" if enable else "change data capture is taken back; no slot is left"
-    consent.done(said, as_json=as_json)
+    consent.done("; ".join([said, *kept]), as_json=as_json)
 
 
 def _enabling(settings: Settings) -> list[str]:
@@ -112,6 +114,9 @@ def _enabling(settings: Settings) -> list[str]:
 def _disabling(settings: Settings) -> list[str]:
     source = settings.source
     steps = [f"drop the replication slot and the publication {source.name}; run `connector remove --yes` before"]
-    steps += [f"give {table.name} its old replica identity, and drop the index" for table in source.credentials]
+    steps += [
+        f"give {table.name} its old replica identity, and drop the index, unless another publication has the table"
+        for table in source.credentials
+    ]
     steps.append(f"drop the roles {source.role} and {source.read_role} (statements: `cdc sql disable`)")
     return steps

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from streams.control import Control
     from streams.settings import Settings
     from streams.source.guard import Finding
+    from streams.source.look import Database
 
 
 #: What a sweep does with those who differ.
@@ -138,6 +139,12 @@ def _listed(problems: list[dict[str, str]]) -> str:
     return "\n".join(f"! {problem['what']}\n  {problem['remedy']}" for problem in problems)
 
 
+def _wrong(settings: Settings, database: Database) -> bool:
+    """Whether something is not as `cdc enable` leaves it: publication, or a replica identity."""
+    found = guard.publication(settings, database.publication, streamed=True)
+    return bool(found or guard.identities(settings, database))
+
+
 def _sweeping(last: dict[str, Any] | None) -> list[str]:
     steps = ["compare the rows of all users on both sides, in all workers", _FOUND]
     if last is not None and last["state"] != "done":
@@ -162,7 +169,7 @@ async def _repair(settings: Settings, *, yes: bool, accept: bool, as_json: bool)
         if why := reading.misplaced(control.state, settings):
             base.fail(why)
         assert look.database is not None
-        enable = identity != system or bool(guard.publication(settings, look.database.publication, streamed=True))
+        enable = identity != system or _wrong(settings, look.database)
         if not yes:
             new = reading.unread(control.state, settings)
             steps = _steps(settings, enable=enable, moved=identity != system, new=new)

@@ -33,7 +33,7 @@ _HERE = {
 #: Findings that a check of doctor's says more exactly, which is a fault, too.
 _DOCTORS = frozenset((
     "database_away", "database_standby", "table_missing", "connect_away", "connector_failed", "connector_stopped",
-    "slot_inactive", "column_unpublished",
+    "slot_inactive", "column_unpublished", "replica_identity_missing",
 ))  # fmt: skip
 #: Those, and the ones of which a check of `users` or of this module does.
 _SAID = frozenset((*_HERE, *_DOCTORS, "delete_brake", "sweep_failed"))

@@ -83,8 +83,8 @@ class Takedown:
             case Step.CONNECTOR:
                 return await self._connector()
             case Step.DATABASE:
-                await asyncio.to_thread(_disable, self._settings)
-                return f"taken back: {', '.join(self.seen.facts.database)}"
+                kept = await asyncio.to_thread(_disable, self._settings)
+                return "; ".join([f"taken back: {', '.join(self.seen.facts.database)}", *kept])
             case Step.ARCHIVE:
                 return await self._archive()
             case Step.FOLDERS:
@@ -157,7 +157,10 @@ class Takedown:
         return f"nothing is left, which {self._folder / FILE} says from now on"
 
 
-def _disable(settings: Settings) -> None:
+def _disable(settings: Settings) -> list[str]:
+    """Do it, and say what has to stay."""
     (admin,) = settings.require("LEGACY_ADMIN_URL")
+    kept: list[str] = []
     with psycopg.connect(admin, autocommit=True, connect_timeout=10) as connection:
-        sql.disable(connection, settings)
+        sql.disable(connection, settings, kept.append)
+    return kept

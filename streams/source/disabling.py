@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from streams.source.statements import (
-    NO_LIMIT,
     PATIENCE,
     Statement,
     Step,
@@ -23,6 +22,10 @@ if TYPE_CHECKING:
     from streams.settings import CredentialsTable, Source
 
 
+#: The notice about what is left because somebody else needs it; the server's other notices have another SQLSTATE.
+KEPT = "CDC01"
+
+
 def disabling(source: Source) -> Sequence[Step]:
     """Return the steps that take everything back, in order; the connector has to be stopped before."""
     steps: list[Step] = [
@@ -30,10 +33,11 @@ def disabling(source: Source) -> Sequence[Step]:
         Statement("Drop the slot, so that PostgreSQL no longer keeps WAL for it.", _drop_slot(source)),
         Statement("Drop the publication.", f"DROP PUBLICATION IF EXISTS {quoted(source.name)}"),
     ]
-    for credentials in source.credentials:
-        steps += _drop_identity(credentials)
-    for role in (source.role, source.read_role):
-        steps.append(Statement(f"Take the rights of {role} away, then the role itself.", _drop_role(source, role)))
+    steps += [_drop_identity(credentials) for credentials in source.credentials]
+    steps += [
+        Statement(f"Take the rights of {role} away, then the role itself.", _drop_role(source, role))
+        for role in (source.role, source.read_role)
+    ]
     steps.append(
         Statement(
             "Proof: an error if the slot is still there, else a row that says 0.",
@@ -72,22 +76,32 @@ BEGIN
 END""")
 
 
-def _drop_identity(table: CredentialsTable) -> list[Step]:
+def _drop_identity(table: CredentialsTable) -> Statement:
+    """Both at once, so that no other publication comes between; ours is gone by now."""
     index, schema = identity_index(table), table.name.rpartition(".")[0]
     full = f"{quoted(schema)}.{quoted(index)}"
-    return [
-        Statement(
-            f"Give {table.name} its old replica identity, before the index goes: without either, UPDATE fails.",
-            do(f"""BEGIN
+    place = f"schemaname = {literal(schema)} AND tablename = {literal(table.name.rpartition('.')[2])}"
+    return Statement(
+        f"Give {table.name} its old replica identity, then drop the index: a short exclusive lock. Not while another "
+        "publication has the table: its deletes need them, too.",
+        do(f"""DECLARE
+  others text;
+BEGIN
+  IF to_regclass({literal(full)}) IS NULL THEN
+    RETURN;
+  END IF;
+  SELECT string_agg(pubname::text, ', ') INTO others FROM pg_publication_tables WHERE {place};
+  IF others IS NOT NULL THEN
+    RAISE NOTICE '{said(table.name)} keeps its replica identity and the index {said(index)}: % publishes it, too',
+      others USING ERRCODE = {literal(KEPT)};
+    RETURN;
+  END IF;
   IF EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass({literal(full)}) AND indisreplident) THEN
     ALTER TABLE {relation(table.name)} REPLICA IDENTITY DEFAULT;
   END IF;
+  DROP INDEX {full};
 END"""),
-        ),
-        NO_LIMIT,
-        Statement("Drop the index.", f"DROP INDEX CONCURRENTLY IF EXISTS {full}"),
-        PATIENCE,
-    ]
+    )
 
 
 def _drop_role(source: Source, role: str) -> str:

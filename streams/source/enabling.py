@@ -87,12 +87,13 @@ END""")
 
 def _check(source: Source, table: UsersTable | CredentialsTable) -> str:
     """Refuse what would lose rows, or break the legacy application's own UPDATE and DELETE."""
-    # DEFAULT, or ours. FULL or another index was set by somebody for a purpose; with a column list updates would fail.
+    # DEFAULT, or ours, also when its index was dropped: the table goes on saying "an index". FULL or another index was
+    # set by somebody for a purpose; with a column list updates would fail.
     identity = "relreplident = 'd'"
     if table is not source.users:
         identity += f"""
-      OR relreplident = 'i' AND EXISTS (SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
-           WHERE i.indrelid = c.oid AND i.indisreplident AND x.relname = {literal(identity_index(table))})"""
+      OR relreplident = 'i' AND NOT EXISTS (SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+           WHERE i.indrelid = c.oid AND i.indisreplident AND x.relname <> {literal(identity_index(table))})"""
     name, key = said(table.name), f"not ({said(table.id)})"
     # A key may have the user's id in it: of one user, each row has another id nevertheless.
     owners = [one.user_id for one in source.credentials if one is table and one.user_id != one.id]

@@ -26,7 +26,7 @@ _MUCH_WAL = 1 << 30
 #: Changes are lost: stays until a repair, because after a start of the connector it shows no more (facts, section 4).
 LOST = frozenset((
     "slot_dropped", "slot_lost", "slot_moved", "slot_ahead",
-    "publication_missing", "publication_incomplete", "publication_remade",
+    "publication_missing", "publication_incomplete", "publication_remade", "replica_identity",
     "database_replaced", "database_promoted", "database_restored", "truncated",
 ))  # fmt: skip
 
@@ -86,7 +86,8 @@ def _database(settings: Settings, database: Database, look: Look) -> list[Findin
         if table.name not in database.tables:
             remedy = "Correct its name under [tables], or bring it back; then run `source check`."
             found.append(Finding("table_missing", f"the legacy database has no table {table.name}", remedy))
-    return found + publication(settings, database.publication, streamed=look.offset is not None)
+    found += publication(settings, database.publication, streamed=look.offset is not None)
+    return found + identities(settings, database)
 
 
 def slot(found: Slot | None, look: Look) -> list[Finding]:
@@ -150,4 +151,34 @@ def publication(settings: Settings, found: Publication | None, *, streamed: bool
             # Not lost: their users are set aside record by record, and read again (M7).
             what = f"the publication {name} lacks the column {', '.join(absent)} of {table.name}"
             problems.append(Finding("column_unpublished", what, "Run `cdc enable`."))
+    return problems
+
+
+def identities(settings: Settings, database: Database) -> list[Finding]:
+    """Judge what a delete or a move tells of the row before: its key, and of a credential its user, too.
+
+    What is not in the replica identity Debezium makes up (facts: debezium-postgres, section 2.3): the delete of a
+    credential goes to a user "0", and nobody complains.
+    """
+    published = database.publication.tables if database.publication is not None else {}
+    source = settings.source
+    needed = {source.users.name: [source.users.id]} | {one.name: [one.id, one.user_id] for one in source.credentials}
+    bare, lacking = [], []
+    for name, columns in needed.items():
+        identity = database.tables[name].identity if name in database.tables and name in published else None
+        if identity is None:
+            continue
+        absent = [column for column in columns if column not in identity]
+        if not identity:
+            bare.append(name)
+        elif absent:
+            lacking.append(f"{', '.join(absent)} of {name}")
+    problems = []
+    if lacking:
+        what = f"the replica identity lacks {', '.join(lacking)}: whose row is deleted or moved there is lost meanwhile"
+        problems.append(Finding("replica_identity", what, REPAIR))
+    if bare:
+        # Not lost: PostgreSQL refuses what it could not publish.
+        what = f"the replica identity of {', '.join(bare)} is gone: UPDATE and DELETE of the application fail there"
+        problems.append(Finding("replica_identity_missing", what, "Run `cdc enable`."))
     return problems

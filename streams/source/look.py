@@ -65,6 +65,8 @@ class Table:
     file: int
     rows: int
     filled: bool | None
+    #: what an UPDATE or DELETE tells of the row before: the columns of the replica identity; None is all (FULL).
+    identity: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +166,14 @@ _PUBLISHED = sql.SQL(
     "LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid AND r.prrelid = c.oid WHERE t.pubname = {name}"
 )
 _FILE = sql.SQL(
-    "SELECT relfilenode::bigint AS file, CASE WHEN reltuples < 0 THEN pg_stat_get_live_tuples(oid) "
-    "ELSE reltuples::bigint END AS rows FROM pg_class WHERE oid = to_regclass({table})"  # < 0: never analysed
+    "SELECT relfilenode::bigint AS file, CASE WHEN reltuples < 0 THEN pg_stat_get_live_tuples(c.oid) "
+    "ELSE reltuples::bigint END AS rows, "  # < 0: never analysed
+    "CASE WHEN relreplident <> 'f' THEN ARRAY("
+    "SELECT a.attname::text FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY AS k (number, place) "
+    "JOIN pg_attribute a ON a.attnum = k.number WHERE a.attrelid = c.oid AND i.indrelid = c.oid "
+    "AND place <= i.indnkeyatts AND (c.relreplident = 'd' AND i.indisprimary "
+    "OR c.relreplident = 'i' AND i.indisreplident) ORDER BY place) END AS identity "
+    "FROM pg_class c WHERE c.oid = to_regclass({table})"
 )
 _FILLED = sql.SQL("SELECT EXISTS (SELECT FROM {table}) AS filled")
 
@@ -228,7 +236,9 @@ class Eye:
         tables: dict[str, Table] = {}
         for table, rows in zip(self._tables, files, strict=True):
             if rows:
-                tables[table.name] = Table(rows[0]["file"], rows[0]["rows"], await self._filled(table.name))
+                filled, identity = await self._filled(table.name), rows[0]["identity"]
+                columns = None if identity is None else tuple(identity)
+                tables[table.name] = Table(rows[0]["file"], rows[0]["rows"], filled, columns)
         return Database(
             standby=server[0]["standby"],
             system=str(system[0]["name"]),

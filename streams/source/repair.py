@@ -61,6 +61,8 @@ class Note:
     since: int = 0
     resumed_at: float = 0.0
     sweep: str = ""
+    #: notifications of the connector up to here came before that sweep was asked for, which covers their starts.
+    swept: int = -1
     ended: float = 0.0
 
     @classmethod
@@ -80,6 +82,12 @@ def open_note(state: Mapping[str, Any]) -> Note | None:
     body = state.get(REPAIR)
     note = None if body is None else Note.of(body)
     return None if note is None or note.ended else note
+
+
+def covered(state: Mapping[str, Any]) -> int:
+    """The offset up to which the sweep of the last repair covers the connector's starts, also when it has ended."""
+    body = state.get(REPAIR)
+    return -1 if body is None else Note.of(body).swept
 
 
 def doubt(state: Mapping[str, Any]) -> str:
@@ -187,7 +195,7 @@ class Repair:
         await self._done("slot", "dropped" if dropped else "there was none")
         if enable:
             await self._tools.enable()
-            await self._done("publication", "roles, grants and publication are right")
+            await self._done("publication", "roles, grants, replica identity and publication are right")
         await self._tools.begin_epoch(self._note.epoch)
         await self._done("epoch", f"source epoch {self._note.epoch} has begun in every partition")
         assert look.database is not None
@@ -210,11 +218,13 @@ class Repair:
                 f"the legacy database cannot be seen any more: {look.database_away or 'it is another one'}"
             )
         memory = replace(remember(None, look), epoch=self._note.epoch)
-        seen = [int(one["offset"]) for one in self._control.notifications]
-        since = max(seen, default=-1) + 1
+        since = self._notified() + 1
         await self._put(replace(self._note, memory=memory.body(), since=since, resumed_at=time.time()))
         await self._connect.resume(self._name)
         await self._done("resume", "the connector starts, makes a new slot and reads the tables")
+
+    def _notified(self) -> int:
+        return max((int(one["offset"]) for one in self._control.notifications), default=-1)
 
     # -- afterwards -----------------------------------------------------------------------------------------------
 
@@ -264,9 +274,9 @@ class Repair:
     async def _sweep(self) -> None:
         """Ask for a sweep and wait until every partition has been compared."""
         if not self._note.sweep:
-            body = request("after a source repair")
+            body, swept = request("after a source repair"), self._notified()
             await self._control.put(SWEEP, body)
-            await self._put(replace(self._note, sweep=str(body["id"])))
+            await self._put(replace(self._note, sweep=str(body["id"]), swept=swept))
         told, began = "", time.monotonic()
         while (last := self._summary())["state"] != "done":
             self._assert_alone()

@@ -9,12 +9,12 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from streams.source.disabling import disabling
+from streams.source.disabling import KEPT, disabling
 from streams.source.enabling import enabling
 from streams.source.statements import Password, Statement, Step, literal, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import psycopg
 
@@ -61,8 +61,17 @@ def enable(connection: psycopg.Connection, settings: Settings, passwords: Mappin
         _execute(connection, step, passwords)
 
 
-def disable(connection: psycopg.Connection, settings: Settings) -> None:
-    """Take everything back; the connector has to be stopped before. Raises like `enable`."""
+def disable(connection: psycopg.Connection, settings: Settings, kept: Callable[[str], object]) -> None:
+    """Take everything back; the connector has to be stopped before. Raises like `enable`.
+
+    `kept` is told in a sentence of each table that another publication has, too: its index and replica identity stay.
+    """
+
+    def hear(notice: psycopg.errors.Diagnostic) -> None:
+        if notice.sqlstate == KEPT:
+            kept(notice.message_primary or "")
+
+    connection.add_notice_handler(hear)
     for step in disabling(settings.source):
         _execute(connection, step, {})
 

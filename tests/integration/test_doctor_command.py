@@ -211,8 +211,8 @@ def test_a_log_in_an_identity_of_somebody_else_and_a_failed_task(ward: Ward) -> 
     treat(
         ward,
         Ailment("read_role", f"{READER} may not log in", sql(f"ALTER ROLE {READER} NOLOGIN"), run_sql),
-        Ailment("replica_identity", "is FULL", full, in_turn(run_sql, ENABLE)),
         Ailment("connector_state", "the connector failed", Ward.fail_connector, APPLY),
+        Ailment("replica_identity", "is FULL", full, in_turn(run_sql, REPAIR)),
     )
 
 
@@ -260,6 +260,7 @@ def test_a_replica_identity_and_two_publications(ward: Ward) -> None:
         Ailment("other_publications", "reports", reports, by_hand("Add the column", wider), since=COLUMN_LISTS),
         Ailment("publication_columns", "given_name", leave_out, by_hand("`cdc enable`", nothing), since=COLUMN_LISTS),
         Ailment("replica_identity", "do not tell the user", default, ENABLE),
+        Ailment("history", "the replica identity lacks user_id of public.credentials", nothing, REPAIR),
     )
     ward.run("DROP PUBLICATION IF EXISTS reports")
 

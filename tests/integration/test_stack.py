@@ -221,10 +221,18 @@ def test_sql_for_the_dba_runs_twice_and_back_with_odd_names(stack: Stack, settin
         else:
             assert published[0][1] is None, "whole rows: there are no column lists"
         legacy.execute("SELECT pg_create_logical_replication_slot('odd_sync', 'pgoutput')")
+        legacy.execute('CREATE PUBLICATION beside FOR TABLE "My Shop"."log%in"')
+        kept = psql("disable")
+        assert kept.returncode == 0, kept.stderr
+        assert "My Shop.log%in keeps its replica identity and the index log%in_cidaas_sync_ri: beside" in kept.stderr
+        identity = "SELECT relreplident::text FROM pg_class WHERE relname = 'log%in'"
+        assert legacy.execute(identity).fetchone() == ("i",)
+        legacy.execute("DROP PUBLICATION beside")
         for _ in range(2):
             done = psql("disable")
             assert done.returncode == 0, done.stderr
             assert done.stdout.splitlines()[-3].strip() == "0"
+        assert legacy.execute(identity).fetchone() == ("d",)
         left = legacy.execute("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'odd%'").fetchone()
         assert left == (0,)
 

@@ -22,7 +22,7 @@ DATABASE = Database(
     lsn=1_000,
     slot=SLOT,
     publication=PUBLICATION,
-    tables={USERS: Table(500, 900, True), CREDENTIALS: Table(501, 900, True)},
+    tables={USERS: Table(500, 900, True, ("id",)), CREDENTIALS: Table(501, 900, True, ("user_id", "id"))},
 )
 CONNECTOR = Connector("RUNNING", ("RUNNING",), None, 960)
 RIGHT = Look(DATABASE, CONNECTOR)
@@ -36,6 +36,12 @@ def seen(connector: Connector | None = CONNECTOR, slot: Slot | None = SLOT, **da
 def published(**changes: Any) -> Publication:
     """The publication with another field."""
     return replace(PUBLICATION, **changes)
+
+
+def identified(table: str, *columns: str, full: bool = False) -> Look:
+    """The look in which this table's replica identity has these columns."""
+    there = replace(DATABASE.tables[table], identity=None if full else columns)
+    return seen(tables={**DATABASE.tables, table: there})
 
 
 def stopped(offset: int | None = 960) -> Connector:

@@ -273,6 +273,9 @@ BROKEN = {
     "no replica identity yet": Broken(
         of_tables(identity="d", enabled=False), "replica_identity", TODO, "yet", "`cdc enable`"
     ),
+    "replica identity without its index": Broken(
+        of_tables(identity_index=None), "replica_identity", FAULT, "do not tell the user", "`cdc enable`"
+    ),
     "replica identity NOTHING": Broken(
         of_tables(USERS, identity="n"),
         "replica_identity",
@@ -281,7 +284,10 @@ BROKEN = {
         f"ALTER TABLE {USERS} REPLICA IDENTITY DEFAULT",
     ),
     "replica identity by another index": Broken(
-        of_tables(identity_index="somebody"), "replica_identity", FAULT, "USING INDEX", "Find out who"
+        of_tables(identity_index="somebody"), "replica_identity", FAULT, "USING INDEX", "then `source repair`"
+    ),
+    "replica identity by another index, before": Broken(
+        of_tables(identity_index="somebody", enabled=False), "replica_identity", FAULT, "USING", "then `cdc enable`"
     ),
     "missing column right": Broken(
         of_tables(columns=column("secret", readers=frozenset({SOURCE.role}))),

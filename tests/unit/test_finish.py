@@ -92,6 +92,7 @@ class Place:
         self.state: dict[str, Any] = {CUTOVER: go.body(), IDENTITY: OURS}
         self.connector = ["configuration", "position", "task"]
         self.database = list(DATABASE)
+        self.kept: list[str] = []
         self.members: list[str] = []
         self.workers = [Worker(socket.gethostname(), "here:6066", str(self.data)), FAR]
         self.changes = self.kill_at = 0
@@ -184,10 +185,11 @@ class Place:
             self.connector.pop()
         return True
 
-    def _disable(self, settings: Settings) -> None:
+    def _disable(self, settings: Settings) -> list[str]:
         while self.database:
             self.change()
             self.database.pop(0)
+        return self.kept
 
     async def _remove(self, settings: Settings, names: Any) -> None:
         for name in names:
@@ -359,7 +361,7 @@ async def test_a_go_that_is_taken_back_during_the_first_look_is_not_finished(
 async def test_a_step_without_effect_is_not_repeated_for_ever(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """A role that somebody makes again, say."""
     place.folder.mkdir()
-    monkeypatch.setattr(takedown, "_disable", lambda _: None)
+    monkeypatch.setattr(takedown, "_disable", lambda _: [])
     with pytest.raises(FinishError, match="database: was done, and is needed still: replication slot cidaas_sync"):
         await place.finish()
 
@@ -624,6 +626,21 @@ def test_without_yes_it_says_what_it_would_do_and_changes_nothing(place: Place) 
     body = orjson.loads(place.say("--json").stdout)
     assert body["changed"] is False and len(body["would"]) == len(Step)
     assert (body["state"], body["users"]["pending"], body["records_unread"], body["archive"]) == (GO, 2, 5, None)
+
+
+def test_what_another_pipeline_needs_in_the_database_is_said_to_stay(place: Place) -> None:
+    place.kept = ["public.credentials keeps its replica identity"]
+    assert "role r; public.credentials keeps its replica identity\n" in place.say("--yes").stdout
+    place.assert_ended()
+
+
+def test_what_another_publication_has_is_not_looked_for() -> None:
+    """It stays: a finish that took it for left over would never end."""
+    index, identity = (
+        part for part in remains._DATABASE.split("UNION ALL") if "'index '" in part or "'replica " in part
+    )
+    assert "pg_publication_tables" in remains._DATABASE and "t.pubname <> %(name)s" in remains._DATABASE
+    assert "indrelid NOT IN (SELECT oid FROM shared)" in index and "c.oid NOT IN (SELECT oid FROM shared)" in identity
 
 
 def test_with_yes_it_is_done_and_proved(place: Place) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 from fakes import SETTINGS
-from sights import CONNECTOR, CREDENTIALS, DATABASE, RIGHT, SLOT, USERS, published, seen, stopped
+from sights import CONNECTOR, CREDENTIALS, DATABASE, RIGHT, SLOT, USERS, identified, published, seen, stopped
 
 from streams.source.guard import LOST, REPAIR, findings
 from streams.source.look import Connector, Look, Published, Table
@@ -48,6 +48,7 @@ NOW = {
     "column_unpublished": seen(
         publication=published(tables={**DATABASE.publication.tables, USERS: Published(71, ("id",))})  # type: ignore[union-attr]
     ),
+    "replica_identity_missing": identified(CREDENTIALS),
 }
 GONE = {
     "slot_dropped": seen(stopped(), None),
@@ -56,6 +57,7 @@ GONE = {
     "slot_ahead": seen(stopped(), replace(SLOT, active=False, confirmed=995)),
     "publication_missing": seen(publication=None),
     "publication_incomplete": seen(publication=published(tables={USERS: DATABASE.publication.tables[USERS]})),  # type: ignore[union-attr]
+    "replica_identity": identified(CREDENTIALS, "id"),
 }
 
 
@@ -89,6 +91,34 @@ def test_before_postgresql_15_no_columns_are_asked_for() -> None:
     """Whole rows are published there."""
     tables = {name: Published(one.entry, None) for name, one in DATABASE.publication.tables.items()}  # type: ignore[union-attr]
     assert findings(SETTINGS, seen(publication=published(tables=tables))) == []
+
+
+@pytest.mark.parametrize(
+    ("look", "said"),
+    [
+        (identified(CREDENTIALS, "id"), f"user_id of {CREDENTIALS}"),  # DEFAULT
+        (identified(CREDENTIALS, "user_id", "kind"), f"id of {CREDENTIALS}"),  # USING INDEX of somebody else
+        (identified(USERS, "email"), f"id of {USERS}"),
+        (identified(CREDENTIALS, "kind", "id", "user_id"), ""),
+        (identified(CREDENTIALS, full=True), ""),
+        (identified(USERS, full=True), ""),
+    ],
+)
+def test_deletes_and_moves_have_to_tell_whose_row_it_was(look: Look, said: str) -> None:
+    """Debezium makes up what the old row lacks: the delete of a password would go to a user "0"."""
+    found = findings(SETTINGS, look)
+    assert [one.slug for one in found] == (["replica_identity"] if said else [])
+    assert all(said in one.what for one in found)
+
+
+def test_before_a_table_is_published_its_replica_identity_loses_nothing() -> None:
+    """`cdc enable` makes the identity before the publication; until then it is as the application left it."""
+    bare = identified(CREDENTIALS, "id").database
+    assert bare is not None
+    new = Look(replace(bare, publication=None, slot=None), stopped(None))
+    assert "replica_identity" not in slugs(findings(SETTINGS, new))
+    alone = replace(bare, publication=published(tables={USERS: DATABASE.publication.tables[USERS]}))  # type: ignore[union-attr]
+    assert "replica_identity" not in slugs(findings(SETTINGS, Look(alone, CONNECTOR)))
 
 
 def test_the_initial_snapshot_does_without_its_slot() -> None:
@@ -240,7 +270,7 @@ def test_a_repair_begins_a_new_memory() -> None:
 
 
 def test_a_new_file_is_a_truncation_only_where_rows_were() -> None:
-    new = Table(900, -1, False)
+    new = Table(900, -1, False, ("id",))
     emptied_look = replace(DATABASE, tables={USERS: new, CREDENTIALS: DATABASE.tables[CREDENTIALS]})
     assert rewritten(MEMORY, emptied_look) == emptied(MEMORY, emptied_look) == [USERS]
     full = replace(DATABASE, tables={USERS: replace(new, filled=True)})

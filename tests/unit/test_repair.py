@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 from clock import run
 from fakes import SETTINGS, Control
-from sights import DATABASE, RIGHT, seen
+from sights import CREDENTIALS, DATABASE, RIGHT, identified, published, seen
 
 from streams.brake import TRIPPED
+from streams.commands.source import _wrong
 from streams.control import IDENTITY, REPAIR, SOURCE, SWEEP, TABLES
 from streams.source import reading
 from streams.source.connect import ConnectorStatus
 from streams.source.faults import Fault, record_name, standing
 from streams.source.look import Connector, Look
 from streams.source.memory import Memory, recall, remember
-from streams.source.repair import Repair, RepairError, open_note, wait_until_free
+from streams.source.repair import Repair, RepairError, covered, open_note, wait_until_free
 
 NAME = SETTINGS.source.name
 WHOLE = ["stop", "config", "offsets", "slot", "enable", "epoch 2", "look", "resume"]
@@ -152,6 +153,22 @@ def test_the_order_is_the_recipe() -> None:
     assert memory is not None and (memory.epoch, memory.offset, memory.lsn) == (2, None, DATABASE.lsn)
 
 
+@pytest.mark.parametrize(
+    ("look", "wrong"),
+    [
+        (RIGHT, False),
+        (seen(publication=published(whole=False)), True),
+        (identified(CREDENTIALS, "id"), True),
+        (identified(CREDENTIALS), True),
+        (identified(CREDENTIALS, full=True), False),
+    ],
+)
+def test_it_does_what_cdc_enable_does_where_that_is_undone(look: Look, wrong: bool) -> None:
+    """Else it would end, and the next delete would tell nobody again."""
+    assert look.database is not None
+    assert _wrong(SETTINGS, look.database) is wrong
+
+
 @pytest.mark.parametrize("step", ["stop", "config", "offsets", "slot", "enable", "epoch 2", "look"])
 def test_interrupted_before_the_start_it_begins_anew_with_the_same_epoch(step: str) -> None:
     """Each of these may be done twice; the epoch must not grow with every try."""
@@ -196,6 +213,22 @@ def test_interrupted_while_it_waits_it_goes_on_waiting() -> None:
     source.did.clear()
     repair(source)
     assert source.did == [] and board.state[SWEEP]["id"] == asked
+
+
+def test_it_notes_which_starts_of_the_connector_its_sweep_has_seen() -> None:
+    """The guard asks for another one after those that come later."""
+    board = Board()
+    board.answering = False
+    source = Source(board)
+
+    async def restarted() -> None:
+        board.tell("STARTED", "COMPLETED")
+        board.answer()
+
+    board.wait_changed = restarted  # type: ignore[method-assign]
+    repair(source)
+    assert [one["offset"] for one in board.notifications if one["type"] == "COMPLETED"] == [1, 4, 6]
+    assert board.state[REPAIR]["swept"] == covered(board.state) == 4 and covered({}) == -1
 
 
 def test_the_snapshot_of_before_is_not_taken_for_the_new_one() -> None:

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from clock import Clock, run
 from fakes import SETTINGS, Broker, Legacy, Pipeline, credential_row, envelope, owned_partition, user_row
-from sights import CONNECTOR, CREDENTIALS, DATABASE, RIGHT, SLOT, USERS, published, seen, stopped
+from sights import CONNECTOR, CREDENTIALS, DATABASE, RIGHT, SLOT, USERS, identified, published, seen, stopped
 
 from streams.comparison import Rows
 from streams.control import REPAIR, SOURCE, SWEEP
 from streams.join import Join
 from streams.source.faults import record_name, standing
-from streams.source.look import Connector, Look, Table
+from streams.source.look import Connector, Look
 from streams.source.memory import remember
+from streams.source.repair import doubt
 from streams.watch import Watch
 
 if TYPE_CHECKING:
@@ -112,6 +113,29 @@ def test_a_fault_stands_after_its_evidence_is_gone() -> None:
         assert "slot_ahead" in await world.sees(seen(stopped(), replace(SLOT, active=False, confirmed=995)))
         assert await world.sees(RIGHT, RIGHT) == []
         assert world.faults == ["slot_ahead"]
+
+    guarded(scenario)
+
+
+def test_a_replica_identity_that_is_put_right_again_has_lost_deletes_all_the_same() -> None:
+    """A revoked password would stay at cidaas: `cdc enable` alone brings no delete back."""
+
+    async def scenario(world: Guarded) -> None:
+        await world.sees(RIGHT, identified(CREDENTIALS, "id"))
+        assert world.faults == ["replica_identity"]
+        assert await world.sees(RIGHT) == []
+        assert world.faults == ["replica_identity"] and "a fault of the source" in doubt(world.pipeline.control.state)
+
+    guarded(scenario)
+
+
+def test_a_replica_identity_whose_index_was_dropped_loses_nothing() -> None:
+    """The application's own UPDATE and DELETE fail; once the index is back nothing has to be repaired."""
+
+    async def scenario(world: Guarded) -> None:
+        assert await world.sees(RIGHT, identified(CREDENTIALS)) == ["replica_identity_missing"]
+        assert await world.sees(RIGHT) == []
+        assert world.faults == []
 
     guarded(scenario)
 
@@ -300,6 +324,49 @@ def test_starts_of_the_connector_ask_for_one_sweep_in_ten_minutes() -> None:
     guarded(scenario)
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_tables_read_once_more_after_the_sweep_of_a_repair_are_compared_once_more(again: bool) -> None:
+    """Connect dies before it has stored that it is done: the sweep of before has not seen who went since."""
+
+    async def scenario(world: Guarded) -> None:
+        state = world.pipeline.control.state
+        notify(world, "STARTED", "COMPLETED")
+        await world.sees(RIGHT)
+        learnt = replace(remember(None, seen(Connector("STOPPED"), None)), epoch=2).body()
+        note = {"id": "r", "at": 0.0, "epoch": 2, "memory": learnt, "resumed_at": 1.0, "since": 2}
+        state[REPAIR] = note
+        await world.sees(RIGHT)
+        notify(world, "STARTED", "COMPLETED")  # the repair's own; it asks at once, long before the next look
+        state[SWEEP] = {"id": "s", "why": "after a source repair", "at": 2.0}
+        state[REPAIR] = note = {**note, "sweep": "s", "swept": 3}
+        await world.sees(RIGHT)
+        if again:
+            notify(world, "STARTED", "COMPLETED")
+        world.swept()
+        await world.sees(RIGHT)
+        assert world.asked == "after a source repair", "a repair that has not ended is not held up"
+        state[REPAIR] = {**note, "ended": 3.0}
+        await world.sees(RIGHT)
+        assert world.asked == ("the tables were read again" if again else "after a source repair")
+
+    guarded(scenario)
+
+
+def test_a_repair_that_ends_between_two_looks_has_compared_what_it_read() -> None:
+    """A small database is read, swept and cleared within two seconds."""
+
+    async def scenario(world: Guarded) -> None:
+        state = world.pipeline.control.state
+        notify(world, "STARTED", "COMPLETED")
+        await world.sees(RIGHT)
+        notify(world, "STARTED", "COMPLETED")
+        state[REPAIR] = {"id": "r", "at": 0.0, "epoch": 2, "sweep": "s", "swept": 3, "ended": 3.0}
+        await world.sees(RIGHT)
+        assert world.asked == ""
+
+    guarded(scenario)
+
+
 def test_no_sweep_is_asked_for_while_a_fault_stands() -> None:
     """Half of a database that was restored would be taken for the truth."""
 
@@ -321,7 +388,8 @@ def test_no_sweep_is_asked_for_while_a_fault_stands() -> None:
 
 
 def with_file(number: int, filled: bool, table: str = USERS, lsn: int = 1_000) -> Look:
-    return seen(tables={**DATABASE.tables, table: Table(number, 5, filled)}, lsn=lsn)
+    there = replace(DATABASE.tables[table], file=number, rows=5, filled=filled)
+    return seen(tables={**DATABASE.tables, table: there}, lsn=lsn)
 
 
 def test_a_table_without_any_row_and_with_a_new_file_was_truncated() -> None:
@@ -363,7 +431,7 @@ def test_a_second_table_truncated_while_a_sweep_runs_for_the_first_needs_another
     async def scenario(world: Guarded) -> None:
         await world.sees(RIGHT, with_file(900, False))
         world.pipeline.control.state[SWEEP] = {"id": "s", "why": "by hand", "at": world.clock.time()}
-        both = {USERS: Table(900, 0, False), CREDENTIALS: Table(901, 0, False)}
+        both = {name: replace(table, file=900, rows=0, filled=False) for name, table in DATABASE.tables.items()}
         await world.sees(seen(tables=both))
         world.swept()
         await world.sees(seen(tables=both))

@@ -39,12 +39,16 @@ if TYPE_CHECKING:
 #: Seconds for the control topic to be read.
 READING = 30.0
 
+#: What `cdc disable` leaves, because another publication has the table, too, is not left over.
 _DATABASE = """
+WITH shared AS (SELECT c.oid FROM pg_publication_tables t JOIN pg_namespace n ON n.nspname = t.schemaname
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename WHERE t.pubname <> %(name)s)
 SELECT 'replication slot ' || slot_name AS what FROM pg_replication_slots WHERE slot_name = %(name)s
 UNION ALL SELECT 'publication ' || pubname FROM pg_publication WHERE pubname = %(name)s
-UNION ALL SELECT 'index ' || given FROM unnest(%(indexes)s::text[]) AS given WHERE to_regclass(given) IS NOT NULL
+UNION ALL SELECT 'index ' || given FROM unnest(%(indexes)s::text[]) AS given
+    JOIN pg_index ON indexrelid = to_regclass(given) WHERE indrelid NOT IN (SELECT oid FROM shared)
 UNION ALL SELECT 'replica identity of ' || given FROM unnest(%(tables)s::text[]) AS given
-    JOIN pg_class ON pg_class.oid = to_regclass(given) WHERE relreplident = 'i'
+    JOIN pg_class c ON c.oid = to_regclass(given) WHERE relreplident = 'i' AND c.oid NOT IN (SELECT oid FROM shared)
 UNION ALL SELECT 'role ' || rolname FROM pg_roles WHERE rolname = ANY(%(roles)s::text[])
 """
 
