@@ -33,7 +33,7 @@ class Flag(enum.IntFlag):
     """What a scan must know of a snapshot without decoding it."""
 
     ROW = 1  # the user's row is there
-    GONE = 2  # the user's row was seen and is deleted
+    GONE = 2  # the user's row was deleted, or looked for in the database and not found
     ASIDE = 4  # set aside: nothing is sent until the user was read again
     SEEN_LIVE = 8  # some record showed the user live by the mapping's status (C1)
 
@@ -244,6 +244,8 @@ class Merger:
             snap.seen_live = snap.seen_live or self._live(again.user)
         elif snap.user is not None and snap.user.values is not None:
             _delete_user(snap, snap.user.epoch, snap.user.lsn + 1)
+        elif snap.user is None:
+            snap.user = Row(epoch, 0, None)  # the ledger may know it (O4): it is gone, which is not the same as unseen
         for pk, credential in snap.credentials.items():
             if credential.values is not None and pk not in again.credentials:
                 snap.credentials[pk] = Row(credential.epoch, credential.lsn + 1, None)
