@@ -138,6 +138,13 @@ class Join:
         entry = ledger.head(stored.value) if stored is not None else None
         return entry is not None and entry.version == before and entry.state in _HELD
 
+    @staticmethod
+    def _is_owed(partition: Partition, key: bytes) -> bool:
+        """Whether the ledger knows the user as one that may be at cidaas; asked when its snapshot was lost (O4)."""
+        stored = partition.ledger.store.get(key)
+        entry = ledger.decode(stored.value) if stored is not None else None
+        return entry is not None and entry.state is not State.FORGOTTEN and not entry.deleted
+
     def _load(self, partition: Partition, batch: Sequence[ConsumerRecord], work: _Batch) -> None:
         keys = list({record.key for record in batch if record.key and not record.key.startswith(RESERVED)})
         for key, stored in zip(keys, partition.snapshots.store.get_many(keys), strict=True):
@@ -176,7 +183,12 @@ class Join:
         result = self._merge(snap, change, at, epoch)
         if result is not Merge.NOTHING:
             live = was_live if snap.user is row else self._is_live(snap)  # each change of a row makes a new one
-            if not live and (was_live or self._held(partition, key, before, snap.version)):
+            first = row is None and snap.user is not None
+            if not live and (
+                was_live
+                or self._held(partition, key, before, snap.version)
+                or (first and self._is_owed(partition, key))
+            ):
                 partition.decisions.add(record.offset, record.timestamp, self._window)
                 work.decided = True
             streamed = isinstance(change, RowChange) and change.op != "r"

@@ -33,7 +33,7 @@ class Flag(enum.IntFlag):
     """What a scan must know of a snapshot without decoding it."""
 
     ROW = 1  # the user's row is there
-    GONE = 2  # the user's row was seen and is deleted
+    GONE = 2  # the user's row was deleted, or looked for in the database and not found
     ASIDE = 4  # set aside: nothing is sent until the user was read again
     SEEN_LIVE = 8  # some record showed the user live by the mapping's status (C1)
 
@@ -179,10 +179,14 @@ class Merger:
         values, unresolved = _resolve(change, row)
         changed = row is None or _differs(row.values, values, self._lazy)
         same = row is not None and row.values == values
+        left = _left_credentials(snap)
         moved = _place(snap, change, epoch, values)
         snap.seen_live = snap.seen_live or self._live(values)
         if unresolved or change.missing:
             snap.aside = (at[1], _why(unresolved, change.missing))
+            return Merge.VERSION
+        if left:
+            snap.aside = (at[1], "its row was deleted and came back, and nobody told whether its credentials went, too")
             return Merge.VERSION
         if changed:
             return Merge.VERSION
@@ -234,17 +238,20 @@ class Merger:
         """
         if snap.aside is None or snap.aside[0] > again.number or snap.applied > again.applied:
             return Merge.NOTHING
+        snap.aside = None
         if again.user is not None:
             snap.user = Row(*_read_at(snap.user, epoch), again.user)
             snap.seen_live = snap.seen_live or self._live(again.user)
         elif snap.user is not None and snap.user.values is not None:
             _delete_user(snap, snap.user.epoch, snap.user.lsn + 1)
+        elif snap.user is None:
+            snap.user = Row(epoch, 0, None)  # the ledger may know it (O4): it is gone, which is not the same as unseen
         for pk, credential in snap.credentials.items():
             if credential.values is not None and pk not in again.credentials:
                 snap.credentials[pk] = Row(credential.epoch, credential.lsn + 1, None)
         for pk, values in again.credentials.items():
             snap.credentials[pk] = Row(*_read_at(snap.credentials.get(pk), epoch), values)
-        snap.aside, snap.streamed = None, False
+        snap.streamed = False
         return _stamp(snap, Merge.VERSION, at)
 
     def set_aside(self, snap: Snapshot, reason: str, at: Position) -> Merge:
@@ -286,6 +293,14 @@ def _place(snap: Snapshot, change: RowChange, epoch: int, values: dict[str, Any]
     moved = snap.user is None or (snap.user.epoch, snap.user.lsn) != order
     snap.user = Row(*order, values)
     return moved
+
+
+def _left_credentials(snap: Snapshot) -> bool:
+    """Say whether a credential of a deleted user was never deleted itself: it may be there still (M2).
+
+    Its marker is then the user's own delete; that of a cascade, or of the application, would stand in its place.
+    """
+    return snap.user is not None and snap.user.values is None and snap.user in snap.credentials.values()
 
 
 def _resolve(change: RowChange, row: Row | None) -> tuple[dict[str, Any], list[str]]:
@@ -333,7 +348,8 @@ def _delete_user(snap: Snapshot, epoch: int, lsn: int) -> Merge:
         return Merge.NOTHING  # repeated: the credentials that are there belong to a new sign-up
     snap.user = Row(epoch, lsn, None)
     for pk, credential in snap.credentials.items():
-        if credential.values is not None:
+        # Of a set-aside user a marker may be that of an earlier delete of the user: it is in doubt still.
+        if credential.values is not None or snap.aside is not None:
             at = max((credential.epoch, credential.lsn), (epoch, lsn))
             snap.credentials[pk] = Row(*at, None)
     if row is None or row.values is not None:

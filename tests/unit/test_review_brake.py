@@ -13,8 +13,10 @@ from world import World
 
 from streams.brake import FIGURE, TRIPPED, Verdict, answer
 from streams.control import DELIVERY
-from streams.ledger import Situation
+from streams.ledger import Entry, Situation, State
 from streams.parked import answer_brake
+from streams.rows import ReadAgain, SetAside
+from streams.snapshots import decode
 from streams.source.faults import Fault, record_name
 
 if TYPE_CHECKING:
@@ -148,6 +150,45 @@ def test_a_mapping_that_deletes_unchanged_users_is_braked(tmp_path: Path, allow:
         await world.until(lambda: {world.where(1), world.where(2)} == {where}, "the answer holds", 60)
         assert world.tenant.count("delete") == (2 if allow else 0)
         answers.cancel()
+        await world.stop()
+
+    run(scenario(), clock)
+
+
+@pytest.mark.parametrize("lost", [1, 3])
+def test_who_is_gone_and_known_to_the_ledger_alone_is_deleted_behind_the_brake(tmp_path: Path, lost: int) -> None:
+    """O4: the snapshot was lost, and the reading finds no row: the user would stay at cidaas, counted as right."""
+    clock = Clock()
+
+    async def scenario() -> None:
+        world = await World.start(tmp_path, clock, settings=BRAKED)
+        partition, users, gone, nobody = world.partition, range(1, lost + 1), 8, 9
+        for number in (*users, gone):
+            sub, deleted = world.sub(number), number == gone
+            entry = Entry((1, 0), partition.mapping_id, State.CONFIRMED, sub, deleted=deleted)
+            log = partition.ledger
+            await log.put([(b"%d" % number, entry.encode(log.owner, log.next_count()))])
+            if not deleted:
+                world.tenant.users[sub] = {"email": f"user{number}@example.org"}
+        world.go()
+        for number in (*users, gone, nobody):
+            world.put_control(number, SetAside("its snapshot is missing, but the ledger knows it"))
+        await world.joined()
+        for number in (*users, gone, nobody):
+            stored = partition.snapshots.store.get(b"%d" % number)
+            assert stored is not None
+            snap = decode(stored.value)
+            assert snap.aside is not None
+            world.put_control(number, ReadAgain(snap.aside[0], snap.applied, None, {}))
+        await world.joined()
+        assert world.where(nobody) is Situation.NOTHING_TO_DO
+        assert sum(partition.decisions.buckets.values()) == lost, "what is deleted already is decided no more"
+        if lost == 1:
+            await world.in_sync(1, gone)
+            assert world.at_cidaas(1) is None and world.entry(1).deleted
+        else:
+            await world.until(lambda: partition.counts[Situation.PARKED] >= lost, "they are parked", 60)
+            assert world.tenant.count("delete") == 0
         await world.stop()
 
     run(scenario(), clock)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from streams.rows import (
     CREDENTIALS,
+    UNAVAILABLE,
     USERS,
     Answer,
     Epoch,
@@ -65,6 +66,30 @@ def test_an_absent_column_is_named_and_is_not_null() -> None:
     read = change(b"42", envelope("u", "users", 900, row))
     assert read.missing == ("phone",)
     assert read.row is not None and "phone" not in read.row and read.row["email"] is None
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        [UNAVAILABLE],
+        list(UNAVAILABLE.encode()),
+        "X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ==",
+        ["X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="],
+        f'{{"{UNAVAILABLE}":"{UNAVAILABLE}"}}',
+        ["b68a35a7-17ad-35b3-af2a-ae46edb4545a"],
+    ],
+    ids=["text[]", "int4[]", "bytea", "bytea[]", "hstore", "uuid[]"],
+)
+def test_a_value_that_was_not_changed_is_known_in_all_its_shapes(shape: Any) -> None:
+    """M4: a column that is no text has the placeholder in a shape of its own, which would be sent as a value."""
+    read = change(b"42", envelope("u", "users", 900, user_row(42, phone=shape)))
+    assert read.row is not None and read.row["phone"] == UNAVAILABLE and read.row["email"] == "user42@example.org"
+
+
+@pytest.mark.parametrize("value", [[], ["a"], [UNAVAILABLE, "a"], [95, 95], "X19kZWJl", '{"a":"b"}'])
+def test_what_only_looks_like_a_placeholder_is_a_value(value: Any) -> None:
+    read = change(b"42", envelope("u", "users", 900, user_row(42, phone=value)))
+    assert read.row is not None and read.row["phone"] == value
 
 
 def test_a_moved_credential_names_its_former_user() -> None:

@@ -175,6 +175,29 @@ def test_a_user_who_signs_up_again_is_there() -> None:
     assert it.row == LIVE and it.snap.flags & Flag.ROW and not it.snap.flags & Flag.GONE
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_row_that_is_replaced_leaves_nobody_without_the_password_that_is_still_there(times: int) -> None:
+    """M2: without a foreign key, DELETE and INSERT of the user leave the credential rows, and nobody tells of them."""
+    it = user(users_change("c", 5, LIVE), credential_change("c", 10, SECRET))
+    for lsn in range(20, 20 + 20 * times, 20):
+        it.read(users_change("d", lsn, None))
+        it.read(users_change("c", lsn + 10, LIVE | {"city": "Ulm"}))
+    assert it.snap.aside is not None
+    it.read(ReadAgain(it.snap.aside[0], it.snap.applied, LIVE, {"7": SECRET}))
+    assert it.values() == (LIVE, {"7": SECRET}, False)
+    for again in (users_change("d", 20, None), users_change("c", 30, LIVE | {"city": "Ulm"})):
+        assert it.read(again) is not Merge.VERSION, "what Connect repeats sets nobody aside again"
+
+
+@pytest.mark.parametrize("cascade", [True, False], ids=["ON DELETE CASCADE", "deleted before the user"])
+def test_a_new_sign_up_under_an_id_that_was_in_use_needs_no_reading(cascade: bool) -> None:
+    """M2: the credential's own delete has come, on whichever side of the user's."""
+    gone = [users_change("d", 20, None), credential_change("d", 21 if cascade else 19, None)]
+    it = user(users_change("c", 5, LIVE), credential_change("c", 10, SECRET), *(gone if cascade else reversed(gone)))
+    it.read(users_change("c", 40, LIVE))
+    assert it.values() == (LIVE, {}, False)
+
+
 # -- M4 ---------------------------------------------------------------------------------------------------------------
 
 

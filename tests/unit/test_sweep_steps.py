@@ -632,7 +632,7 @@ def test_a_missing_user_is_read_again(known: str, vanishes: bool) -> None:
         elif known == "gone":
             assert world.where(1) is Situation.PENDING, "C1: it was seen live once"
         else:
-            assert not snap.seen_live and world.where(1) is Situation.CREDENTIALS_ONLY, "nobody has to delete it"
+            assert not snap.seen_live and world.where(1) is Situation.NOTHING_TO_DO, "nobody has to delete it"
 
     play(scenario)
 

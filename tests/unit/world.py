@@ -143,9 +143,10 @@ class World:
         await self.joined()
 
     async def remove(self, *numbers: int) -> None:
-        """Deleted user rows, joined."""
+        """Deleted users, joined; the password of `sign_up` goes by ON DELETE CASCADE."""
         for number in numbers:
             self.put_user(number, "d")
+            self.put_credential(number * 10, number, "d")
         await self.joined()
 
     # -- what came of it -----------------------------------------------------------------------------------------------
