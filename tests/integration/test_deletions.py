@@ -148,7 +148,8 @@ def test_the_brake_holds_a_mass_delete_until_a_person_allows_it(braked: Pipeline
     assert "deletes allow" in status.out
     listed = sync.command("deletes", "list")
     assert listed.code == 1
-    assert re.match(r"deletes are parked: \d+ deletes within 10 s, more than 20\n", listed.out), listed
+    why = r"deletes are parked: \d+ deletes within 10 s, until [\d: -]+ UTC, more than 20\n"
+    assert re.match(why, listed.out), listed
     assert f"\n{len(users)} parked\n" in listed.out and "no delete leaves now" not in listed.out
     asked = sync.command("deletes", "allow")
     assert asked.code == 0
