@@ -81,12 +81,13 @@ _TABLE = sql.SQL(
     "AND has_schema_privilege(r.oid, c.relnamespace, 'USAGE')) AS schema_readers "
     "FROM pg_class c WHERE c.oid = to_regclass(%(table)s)"
 )
-#: to_jsonb, because the view has no column names before PostgreSQL 15, which published whole rows only.
+#: to_jsonb, because the view has no column names before PostgreSQL 15, which published whole rows only. Compared by name:
+#: to_regclass of each row is refused where the planner asks it of tables in schemas on which a reader has no right.
 _PUBLICATIONS = sql.SQL(
     "SELECT t.pubname::text AS name, to_jsonb(t) ->> 'attnames' AS columns FROM pg_publication_tables t "
     "JOIN pg_publication p ON p.pubname = t.pubname AND (p.pubupdate OR p.pubdelete) "
-    "WHERE to_regclass(quote_ident(t.schemaname) || '.' || quote_ident(t.tablename)) = to_regclass(%(table)s) "
-    "AND t.pubname <> %(name)s"
+    "WHERE (t.schemaname, t.tablename) = (SELECT n.nspname, c.relname FROM pg_class c "
+    "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(%(table)s)) AND t.pubname <> %(name)s"
 )
 _ENABLED = sql.SQL("SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = %(name)s) AS found")
 _FOREIGN_KEY = sql.SQL(
