@@ -81,8 +81,8 @@ _TABLE = sql.SQL(
     "AND has_schema_privilege(r.oid, c.relnamespace, 'USAGE')) AS schema_readers "
     "FROM pg_class c WHERE c.oid = to_regclass(%(table)s)"
 )
-#: to_jsonb, because the view has no column names before PostgreSQL 15, which published whole rows only. Compared by name:
-#: to_regclass of each row is refused where the planner asks it of tables in schemas on which a reader has no right.
+#: to_jsonb, because the view has no column names before PostgreSQL 15, which published whole rows only. Compared by
+#: name: a reader may not ask to_regclass of tables in schemas on which it has no right, and the planner may.
 _PUBLICATIONS = sql.SQL(
     "SELECT t.pubname::text AS name, to_jsonb(t) ->> 'attnames' AS columns FROM pg_publication_tables t "
     "JOIN pg_publication p ON p.pubname = t.pubname AND (p.pubupdate OR p.pubdelete) "
