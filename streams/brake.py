@@ -61,7 +61,7 @@ def worst(state: Mapping[str, Any], limits: Limits) -> tuple[int, int, int]:
 
     The limit is a share of the users before the first delete of that window.
     """
-    left = unanswered(state)
+    left = _unanswered(state)
     first, inside, users = 0, 0, known(state) + sum(count for _, count in left)
     found = (0, _limit(limits, known(state)), 0)
     for at, count in left:
@@ -74,12 +74,6 @@ def worst(state: Mapping[str, Any], limits: Limits) -> tuple[int, int, int]:
         if inside - limit > found[0] - found[1]:
             found = inside, limit, at
     return found
-
-
-def unanswered(state: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """Decisions that no person has answered, by time (ms)."""
-    answered = {int(at): int(count) for at, count in state.get(TRIPPED, {}).get("counted", ())}
-    return sorted((at, max(0, count - answered.get(at, 0))) for at, count in _buckets(state).items())
 
 
 def answer(state: Mapping[str, Any], limits: Limits, *, allow: bool, who: str) -> dict[str, Any]:
@@ -115,6 +109,12 @@ def _buckets(state: Mapping[str, Any]) -> Counter[int]:
             for at, count in body["buckets"]:
                 buckets[at] += count
     return buckets
+
+
+def _unanswered(state: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """Decisions that no person has answered, by time (ms)."""
+    answered = {int(at): int(count) for at, count in state.get(TRIPPED, {}).get("counted", ())}
+    return sorted((at, max(0, count - answered.get(at, 0))) for at, count in _buckets(state).items())
 
 
 def _limit(limits: Limits, users: int) -> int:

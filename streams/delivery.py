@@ -247,7 +247,7 @@ class Delivery:
                     self._land(user)
                     continue
                 job = self.inspector.inspect(partition, user, key, snap, entry)
-                if job.do is do is Do.UPSERT:
+                if do is Do.UPSERT and job.do is do:
                     partition.doubted.discard(key)  # a call that begins from here on is a proof
                 jobs.append(job)
         return await self._sorted(jobs, do)

@@ -96,8 +96,8 @@ class Job:
         return max(0.0, time.time() - self.snap.committed_us / 1e6)
 
 
-#: For what may have been sent in another form just now.
-_NOW = 1 << 62
+#: When a version changed that may have been sent in another form at any moment (ms): later than any take-over.
+_AT_ANY_MOMENT = 1 << 62
 
 
 class Inspector:
@@ -145,7 +145,7 @@ class Inspector:
     def _must_wait(self, job: Job, changed_ms: int) -> float:
         entry, snap = job.entry, job.snap
         if snap is not None and _swaps(entry, snap):
-            changed_ms = _NOW  # one version, and two payloads: the former one may still be on its way
+            changed_ms = _AT_ANY_MOMENT  # one version, and two payloads: the former one may still be on its way
         until = job.partition.not_before(job.key, changed_ms)
         if until:
             job.why = "a call of the worker before may still be on its way (C5)"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks: nothing tells what another worker has committed, or when the broker is back.
+#: Seconds between two looks.
 _AGAIN = 0.5
 
 
@@ -62,7 +62,7 @@ class Watermark:
             except (KafkaError, OSError, UnconfirmedError) as error:
                 log.debug("where the source ends is not known: %r", error)
                 self._wanted.set()
-            await asyncio.sleep(_AGAIN)  # not for each delete of a storm
+            await asyncio.sleep(_AGAIN)  # one look for many deletes; and nobody tells when the broker is back
 
     async def look(self) -> None:
         """Find out where the source ends now, and wait until all of that is counted.
@@ -74,7 +74,7 @@ class Watermark:
         ends = await pipeline.ends(range(pipeline.settings.partitions))
         while waits_for := await pipeline.uncounted(ends):
             self.waits_for = waits_for
-            await asyncio.sleep(_AGAIN)
+            await asyncio.sleep(_AGAIN)  # a poll: nobody tells what another worker has committed
         await pipeline.control.read_to_end()  # the figures of the others stand there by now
         self._ends, self.waits_for, self.since = ends, [], None
         await self._passed()
